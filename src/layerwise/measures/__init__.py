@@ -1,0 +1,27 @@
+"""Pure functions of weights and curves: numpy or torch in, the same out.
+
+No state and no input or output: theory, networks and probes all call these same functions, so a
+number has one meaning everywhere.
+"""
+
+from layerwise.measures.balance import drift, imbalance, pair_imbalance
+from layerwise.measures.modes import alignment, mode_strengths
+from layerwise.measures.scale import gain, gamma_plus, magnitude, product, weight_to_target
+from layerwise.measures.timing import crossing_time, delay_ratio, first_reached, sharpness
+
+__all__ = [
+    "alignment",
+    "crossing_time",
+    "delay_ratio",
+    "drift",
+    "first_reached",
+    "gain",
+    "gamma_plus",
+    "imbalance",
+    "magnitude",
+    "mode_strengths",
+    "pair_imbalance",
+    "product",
+    "sharpness",
+    "weight_to_target",
+]
