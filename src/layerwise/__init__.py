@@ -1,1 +1,81 @@
-"""layerwise."""
+"""layerwise: solve, reproduce and probe layerwise linear models.
+
+A layerwise linear model is linear in its input and a product of layers in its parameters. Each
+layer sets the speed at which the others learn; that feedback alone produces stage-like emergence,
+neural collapse, the lazy and rich regimes, and grokking.
+
+Names load on first use (PEP 562), so that importing the package costs nothing and those who only
+solve never load torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from layerwise import measures, networks, tasks, theory
+    from layerwise.reproduce import reproduce
+    from layerwise.show.figures import plot
+    from layerwise.theory import (
+        Diagonal,
+        NotSolvable,
+        Scalar,
+        Shallow,
+        Solution,
+        solve,
+        time_to,
+    )
+    from layerwise.trace import Provenance, Trace, TraceError
+
+__all__ = [
+    "Diagonal",
+    "NotSolvable",
+    "Provenance",
+    "Scalar",
+    "Shallow",
+    "Solution",
+    "Trace",
+    "TraceError",
+    "measures",
+    "networks",
+    "plot",
+    "reproduce",
+    "solve",
+    "tasks",
+    "theory",
+    "time_to",
+]
+
+_ROOMS = ("measures", "networks", "tasks", "theory")
+_HOMES = {
+    "layerwise.theory": (
+        "Diagonal",
+        "NotSolvable",
+        "Scalar",
+        "Shallow",
+        "Solution",
+        "solve",
+        "time_to",
+    ),
+    "layerwise.trace": ("Provenance", "Trace", "TraceError"),
+    "layerwise.show.figures": ("plot",),
+    "layerwise.reproduce": ("reproduce",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"layerwise.{name}")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("layerwise")
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module 'layerwise' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -211,7 +211,8 @@ class Trace:
             If `path` exists and `force` is false.
         """
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{CLOCK_KEY: self.clock, **self.series})
+        arrays: dict[str, Any] = {CLOCK_KEY: self.clock, **self.series}
+        np.savez_compressed(buffer, **arrays)
         record = {
             "format": FORMAT,
             "provenance": self.provenance.as_json(),

@@ -1,0 +1,1 @@
+"""A phenomenon = a theory twin, a network twin, and claims that compare them."""

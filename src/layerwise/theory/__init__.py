@@ -1,0 +1,6 @@
+"""What is exactly known: models, their closed forms, and the flow that checks them."""
+
+from layerwise.theory.models import Diagonal, Model, Scalar, Shallow
+from layerwise.theory.solve import NotSolvable, Solution, solve, time_to
+
+__all__ = ["Diagonal", "Model", "NotSolvable", "Scalar", "Shallow", "Solution", "solve", "time_to"]

@@ -1,0 +1,1 @@
+"""Closed forms: a formula, its domain, its source; one law a file."""

@@ -1,0 +1,118 @@
+r"""The pair law: two layers on one input, any width, any imbalance, any sign.
+
+For ``f = (x/Z) sum_i a_i b_i`` with target S x and input variance s,
+
+    a_i' = (s/Z)(S - Theta) b_i,    b_i' = (s/Z)(S - Theta) a_i,    Theta = sum a_i b_i / Z.
+
+One function y(t) moves every weight: ``a_i + b_i`` grows by sqrt(y), ``a_i - b_i`` shrinks by it.
+With ``U = sum (a_i + b_i)^2/(4Z)``, ``V = sum (a_i - b_i)^2/(4Z)`` at the start, ``C^2 = 4 U V``
+and ``R = hypot(S, C)``, y solves the Riccati equation ``y' = (2s/Z)(V + S y - U y^2)``:
+
+    y = N/D,   N = (R+S) + (R-S) e + 2 V (1-e),   D = (R-S) + (R+S) e + 2 U (1-e),
+    e = exp(-2 s R t / Z).
+
+The scalar pair of a diagonal network is the case h = 1, Z = 1.
+
+Evaluation, safe for every start (checked against 50-digit arithmetic):
+
+* signs are flipped so that S >= 0, and R - S is taken as ``C^2/(R + S)``; N and D are then sums of
+  non-negative terms, and nothing is divided by an imbalance or by a determinant;
+* no exponent is positive, so nothing overflows at any t;
+* where y is near 1 (large weights that hardly move) the weights are the start plus an increment
+  built from ``y - 1 = 2 (1-e) (S - Theta_0) / D``, so that no digits of the product are lost.
+
+Source: arXiv 2502.21009, theorem 3, with the exponent corrected (2, not 4); general start, signs
+and evaluation derived here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["time_to", "weights"]
+
+Array = npt.NDArray[np.float64]
+
+
+def weights(
+    a: Array, b: Array, target: Array, scale: Array, rate: Array, t: Array
+) -> tuple[Array, Array]:
+    """Return a(t), b(t) of shape (T, ..., h) from a, b (..., h), numbers (...) and times (T,).
+
+    Domain: finite numbers, Z > 0, s >= 0, t >= 0.
+    """
+    sign = np.where(target < 0, -1.0, 1.0)
+    S, b = np.abs(target), sign[..., None] * b
+    u, v = a + b, a - b
+    U, V, C, R = _invariants(u, v, S, scale)
+    tau = 2 * rate / scale * t.reshape(-1, *(1,) * S.ndim)
+    x = R * tau
+    e = np.exp(-x)
+    P = tau * _phi(x)  # (1 - e)/R, also where R = 0
+    above, below = R + S, _ratio(C, R + S) * C  # R + S and R - S
+    N = 1 + e + (S + 2 * V) * P
+    early = 1 + e + (2 * U - S) * P
+    late = _ratio(below, R) + _ratio(above, R) * e + 2 * U * P
+    D = np.where(x < 1, early, late)
+    error = S - np.sum(a * b, axis=-1) / scale
+    rise, fall = np.sqrt(N), np.sqrt(D)  # sqrt(y) = rise/fall; D = 0 only where all u vanish
+    grow, shrink = _ratio(rise, fall)[..., None], (fall / rise)[..., None]
+    change = 2 * P * error  # N - D, without their cancellation
+    near = np.abs(change) < D / 2
+    p = _ratio(np.where(near, change, 0.0), D)[..., None] / (grow + 1)  # sqrt(y) - 1
+    near = near[..., None]
+    moved = p / (1 + p)
+    first = np.where(near, a + moved * (b + p * u / 2), (u * grow + v * shrink) / 2)
+    second = np.where(near, b + moved * (a + p * u / 2), (u * grow - v * shrink) / 2)
+    return first, sign[..., None] * second
+
+
+def time_to(a: Array, b: Array, target: Array, scale: Array, rate: Array, error: Array) -> Array:
+    """Return the time at which ``S - Theta`` equals `error`; infinity if it never does.
+
+    Taking the remaining error as the argument keeps every digit of "within eps of the target".
+    Shapes as in `weights`, `error` broadcasts against the leading shape.
+    """
+    theta = np.sum(a * b, axis=-1) / scale
+    flip = np.where((target < 0) | ((target == 0) & (theta < 0)), -1.0, 1.0)
+    S, theta, b = np.abs(target), flip * theta, flip[..., None] * b
+    left, start = np.broadcast_arrays(flip * error, S - theta)
+    U, V, C, R = _invariants(a + b, a - b, S, scale)
+    level = S - left
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit = scale / (2 * rate)
+        size = np.hypot(level, C)  # Sigma at the level
+        end = np.where(level >= 0, size + level, C * C / (size - level))  # Sigma + Theta there
+        below = _ratio(C, R + S) * C
+        before = (R + S + 2 * U) / (R + U + V)
+        after = (R + S + end) / (R + size)
+        logs = (
+            np.log(start / left) + np.log(before / after) + np.log((end + below) / (2 * U + below))
+        )
+        general = unit / R * logs
+        algebraic = unit * (1 / np.abs(level) - 1 / np.abs(theta))  # S = 0 on a balanced start
+        saddle = unit / S * np.log(theta * (S - level) / (level * (S - theta)))  # all a = -b
+    times = np.where(R == 0, algebraic, np.where((U == 0) & (S > 0), saddle, general))
+    within = (left * start > 0) & (np.abs(left) <= np.abs(start)) & (rate > 0)
+    reached = within & ~((U == 0) & (level >= 0) & (S > 0)) & ~((U == 0) & (V == 0))
+    return np.where(left == start, 0.0, np.where(reached, np.maximum(times, 0.0), np.inf))
+
+
+def _invariants(u: Array, v: Array, S: Array, scale: Array) -> tuple[Array, Array, Array, Array]:
+    U = np.sum(u * u, axis=-1) / (4 * scale)
+    V = np.sum(v * v, axis=-1) / (4 * scale)
+    C = 2 * np.sqrt(U) * np.sqrt(V)  # the product U V could underflow
+    return U, V, C, np.hypot(S, C)
+
+
+def _phi(x: Array) -> Array:
+    """Return ``(1 - e^{-x})/x``, 1 at 0."""
+    safe = np.where(x == 0, 1.0, x)
+    return np.where(x == 0, 1.0, -np.expm1(-safe) / safe)
+
+
+def _ratio(over: Array, under: Array) -> Array:
+    """Return over/under, and 0 where under is 0: there the factor beside it vanishes too."""
+    zero = under == 0
+    return np.where(zero, 0.0, over / np.where(zero, 1.0, under))
