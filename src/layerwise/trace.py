@@ -10,8 +10,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -22,9 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from layerwise.files import write_folder
 from layerwise.names import nearest
 
-__all__ = ["Provenance", "Trace", "TraceError", "versions", "write_folder"]
+__all__ = ["Provenance", "Trace", "TraceError", "versions"]
 
 Array = npt.NDArray[Any]
 
@@ -240,7 +239,8 @@ class Trace:
         missing = [n for n in (SERIES_FILE, RECORD_FILE) if not (folder / n).is_file()]
         if missing:
             raise TraceError(
-                f"{folder} is half-written: {' and '.join(missing)} missing; delete it and run again"
+                f"{folder} is half-written: {' and '.join(missing)} missing"
+                "; delete it and run again"
             )
         try:
             record = json.loads((folder / RECORD_FILE).read_text())
@@ -261,25 +261,6 @@ class Trace:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             series = {name: arrays[name] for name in arrays.files}
         return cls(series.pop(CLOCK_KEY), series, provenance)
-
-
-def write_folder(path: Path, files: Mapping[str, bytes], *, force: bool = False) -> Path:
-    """Write `files` (name -> content) as the folder `path`, aside first and then renamed."""
-    if path.exists() and not force:
-        raise FileExistsError(f"{path} exists already; choose another place or say force")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
-        for name, content in files.items():
-            (aside / name).write_bytes(content)
-        aside.chmod(0o755)
-        if path.exists():
-            shutil.rmtree(path)
-        aside.replace(path)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    return path
 
 
 def _frozen(values: npt.ArrayLike, what: str) -> Array:

@@ -124,10 +124,9 @@ def descend(
         if part == 0 or k == start:
             order = np.random.default_rng([seed, epoch]).permutation(len(x))
             index = torch.from_numpy(order).to(x.device)
-            batches = list(zip(x[index].split(training.batch), y[index].split(training.batch)))
-        inputs, targets = batches[part]
+            inputs, targets = (tensor[index].split(training.batch) for tensor in (x, y))
         optimizer.zero_grad(set_to_none=True)
-        nn.functional.mse_loss(net(inputs), targets).backward()
+        nn.functional.mse_loss(net(inputs[part]), targets[part]).backward()
         optimizer.step()
     yield training.steps
 
@@ -169,7 +168,7 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         start, steps, rows = state["step"], state["steps"], state["rows"]
 
-    def save(step: int) -> None:
+    def save(checkpoint: Path, step: int) -> None:
         state = {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
         state |= {"step": step, "steps": steps, "rows": rows}
         aside = checkpoint.with_suffix(".aside")
@@ -188,11 +187,11 @@ def train(
                     if stop(History(tuple(steps), tuple(rows))):
                         break
                 if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    save(step)
+                    save(checkpoint, step)
                     saved = time.monotonic()
         except KeyboardInterrupt:
             if checkpoint is not None:
-                save(step)
+                save(checkpoint, step)
             raise
     return History(tuple(steps), tuple(rows))
 

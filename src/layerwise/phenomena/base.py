@@ -60,7 +60,7 @@ class Claim:
     interval
         Ends of the 95 % interval of `measured` over seeds; None ends where it is not known.
     seeds
-        The seeds that were run.
+        How many seeds were run (0, 1, ...).
     data, size
         The data set really used, and the size of the experiment.
     verdict
@@ -74,7 +74,7 @@ class Claim:
     predicted: float | None
     measured: float | None
     interval: tuple[float | None, float | None]
-    seeds: tuple[int, ...]
+    seeds: int
     data: str
     size: str
     verdict: Verdict
@@ -101,7 +101,7 @@ class Experiment(ABC):
 
     @abstractmethod
     def work(self) -> int:
-        """Return the largest number of ticks that `measure` makes."""
+        """Return about how many steps `measure` will make, for the time it will take."""
 
     def config(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

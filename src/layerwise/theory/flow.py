@@ -5,6 +5,8 @@ The flow is the independent check of every closed form, and the answer where the
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -90,17 +92,18 @@ def _integrate(part: Model, t: Array, rtol: float) -> Array:
     horizon = float(t[-1])
     if horizon == 0 or not np.any(part.velocity(start)):
         return np.broadcast_to(start, (len(t), start.size))
-    stiff = part.fastest() * horizon > STIFF
+    solver: dict[str, Any] = {"method": "DOP853"}
+    if part.fastest() * horizon > STIFF:
+        solver = {"method": "LSODA", "jac": lambda time, state: part.jacobian(state)}
     scale = np.min(np.abs(start[start != 0]), initial=1.0)
     solution = solve_ivp(
         lambda time, state: part.velocity(state),
         (0.0, horizon),
         start,
-        method="LSODA" if stiff else "DOP853",
         t_eval=t,
         rtol=rtol,
         atol=ATOL_SHARE * rtol * scale,
-        jac=(lambda time, state: part.jacobian(state)) if stiff else None,
+        **solver,
     )
     if not solution.success:
         raise ArithmeticError(f"the flow of {part} failed: {solution.message}")

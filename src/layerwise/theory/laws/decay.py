@@ -19,8 +19,9 @@ Closed form (S >= 0 after a sign flip), with ``nu = (s S/(Z lam) - 1)/2``,
 
 The Bessel functions are evaluated exponentially scaled, and the flow, which is autonomous in
 (U, V), is restarted before they leave the range of float64. Where they leave it all the same
-(large nu, long after V has decayed) the scalar equation for ``l = ln y`` is integrated instead;
-`Path.closed` says which. Aligned (V = 0) and opposed (U = 0) starts are elementary.
+(large nu, long after V has decayed), or where X2 or X4 cancels (nearly aligned or opposed starts
+that decay soon beats), the scalar equation for ``l = ln y`` is integrated instead; `Path.closed`
+says which. Aligned (V = 0) and opposed (U = 0) starts are elementary.
 
 Source: derived for this package from the Riccati form of arXiv 2502.21009, theorem 3; checked
 against 50-digit arithmetic.
@@ -42,6 +43,7 @@ Array = npt.NDArray[np.float64]
 # One Bessel evaluation spans at most this much fitting and this much decay before a restart.
 FIT_SPAN, DECAY_SPAN = 200.0, 5.0
 SMALLEST = 1e-280  # a Bessel factor below this has lost its digits to underflow
+CANCELLED = 1e3  # the terms of X2 and X4 may be this much larger than the sums they enter
 TOLERANCE = 1e-13
 LARGEST_LOG = 700.0
 NEGLIGIBLE = 1e-18  # relative to the target
@@ -164,7 +166,8 @@ def _bessel_step(U: float, V: float, S: float, k: float, decay: float, t: Array)
         X3 = k1z * i0x * fade + i1z * k0x
         X4 = i0z * k0x - k0z * i0x * fade
         over, under = X1 + q * X2, q * X3 + X4
-    if not np.all((over > 0) & (under > 0) & np.isfinite(over) & np.isfinite(under)):
+        exact = (q * i1z * k1x < CANCELLED * over) & (i0z * k0x < CANCELLED * under)
+    if not np.all(exact & np.isfinite(over) & np.isfinite(under)):
         return None
     return np.asarray(math.log(q) + np.log(over) - np.log(under))
 

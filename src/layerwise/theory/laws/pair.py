@@ -19,7 +19,9 @@ Evaluation, safe for every start (checked against 50-digit arithmetic):
   non-negative terms, and nothing is divided by an imbalance or by a determinant;
 * no exponent is positive, so nothing overflows at any t;
 * where y is near 1 (large weights that hardly move) the weights are the start plus an increment
-  built from ``y - 1 = 2 (1-e) (S - Theta_0) / D``, so that no digits of the product are lost.
+  built from ``y - 1 = 2 (1-e) (S - Theta_0) / D``, so that no digits of the product are lost;
+* where the product has fallen far below the weights' size, one Newton step along the orbit
+  ``(a, b) -> (a + d b, b + d a)`` holds it to ``S - Theta = (S - Theta_0) 4 e R^2 / (N D)``.
 
 Source: arXiv 2502.21009, theorem 3, with the exponent corrected (2, not 4); general start, signs
 and evaluation derived here.
@@ -65,7 +67,11 @@ def weights(
     moved = p / (1 + p)
     first = np.where(near, a + moved * (b + p * u / 2), (u * grow + v * shrink) / 2)
     second = np.where(near, b + moved * (a + p * u / 2), (u * grow - v * shrink) / 2)
-    return first, sign[..., None] * second
+    left = _ratio(4 * e, N * D)  # the share of the error that is left
+    size = np.sum(first * first + second * second, axis=-1) / scale
+    missed = S - left * error - np.sum(first * second, axis=-1) / scale
+    turn = _ratio(np.where((left < 0.5) & (size > S), missed, 0.0), size)[..., None]
+    return first + turn * second, sign[..., None] * (second + turn * first)
 
 
 def time_to(a: Array, b: Array, target: Array, scale: Array, rate: Array, error: Array) -> Array:

@@ -1,0 +1,43 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both install into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint install bench clean
+
+demo: .venv/installed
+	@echo "layerwise demo: reproduce what exists so far at laptop size, beside its exact theory."
+	-@$(BIN)/layerwise data mnist
+	@$(BIN)/layerwise reproduce --size laptop --out runs/demo
+
+test: .venv/developed lint
+	$(BIN)/python -m pytest
+
+lint: .venv/developed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+install: .venv/installed
+
+bench: .venv/developed
+	$(BIN)/layerwise data mnist
+	$(BIN)/python benchmarks/figure8_training.py
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit( \
+	  f"layerwise needs Python 3.11 to 3.13, found {v[0]}.{v[1]}; say make PYTHON=python3.12")'
+	@echo "installing into .venv (PyTorch is large: this takes a minute or more) ..."
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/installed: .venv/python pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]'
+	@touch $@
+
+.venv/developed: .venv/installed pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,dev]'
+	@touch $@

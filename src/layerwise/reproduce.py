@@ -1,0 +1,267 @@
+"""`reproduce`: carry out phenomena, judge their claims, write the report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from layerwise.files import write_file
+from layerwise.names import nearest
+
+if TYPE_CHECKING:
+    from layerwise.phenomena.base import Claim, Experiment, Study
+
+__all__ = ["PHENOMENA", "SIZES", "OutputFolderError", "reproduce"]
+
+PHENOMENA = ("grokking",)
+SIZES = ("smoke", "laptop", "paper")
+MARKER = "reproduction.json"
+
+Say = Callable[[str], None]
+
+
+class OutputFolderError(FileExistsError):
+    """The output folder holds something else, or cannot be written."""
+
+
+def reproduce(
+    phenomenon: str | Sequence[str] = PHENOMENA,
+    *,
+    size: str = "laptop",
+    seeds: int = 3,
+    device: str = "cpu",
+    out: str | Path = "runs",
+    force: bool = False,
+    quiet: bool = False,
+) -> list[Claim]:
+    """Reproduce phenomena with real networks beside their exact theory; return the claims.
+
+    Parameters
+    ----------
+    phenomenon
+        One name or several; all of them by default: ``"grokking"``.
+    size
+        ``"smoke"`` (seconds, on 8x8 digits), ``"laptop"`` (minutes, MNIST) or ``"paper"`` (the
+        published settings, hours on a CPU).
+    seeds
+        Number of seeds, 0, 1, ...; fewer than three leave every claim undecided.
+    device
+        ``"cpu"`` or ``"cuda"``.
+    out
+        Folder for ``index.html`` (the report), ``claims.json`` and one folder per run. Finished
+        runs found there are not run again; interrupted ones go on where they stopped.
+    force
+        Write into a folder that holds other files or another reproduction. Finished runs are
+        still used, the report and the claims are replaced.
+    quiet
+        Print nothing.
+
+    Returns
+    -------
+    list of Claim
+        With verdicts ``"supported"``, ``"refuted"`` or ``"undecided"``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown phenomenon, size or device, or fewer than one seed.
+    OutputFolderError
+        If `out` holds something else, see `force`.
+
+    Examples
+    --------
+    >>> import layerwise as lw
+    >>> claims = lw.reproduce("grokking", size="smoke", out="runs/")  # doctest: +SKIP
+    """
+    names = (phenomenon,) if isinstance(phenomenon, str) else tuple(phenomenon) or PHENOMENA
+    for name in names:
+        if name not in PHENOMENA:
+            raise ValueError(nearest(name, PHENOMENA, kind="phenomenon"))
+    if size not in SIZES:
+        raise ValueError(nearest(size, SIZES, kind="size"))
+    if seeds < 1:
+        raise ValueError(f"seeds must be at least 1, got {seeds}")
+    from layerwise.show import report
+    from layerwise.train import as_device
+
+    as_device(device)
+    say = _silent if quiet else print
+    began = time.monotonic()
+    data = _data(size, say)
+    folder = Path(out)
+    settings = {"phenomena": list(names), "size": size, "seeds": seeds, "data": data}
+    _claim_folder(folder, settings, force=force)
+    studies = [_grokking(folder, size, seeds, device, data, say, quiet) for _ in names]
+    claims = [claim for study in studies for claim in study.claims]
+    text = json.dumps([claim.as_json() for claim in claims], indent=2, allow_nan=False)
+    write_file(folder / "claims.json", (text + "\n").encode())
+    command = f"layerwise reproduce {' '.join(names)} --size {size} --seeds {seeds}"
+    page = report.write(
+        studies, folder / "index.html", command=command, seconds=time.monotonic() - began
+    )
+    _tell(claims, say)
+    say(f"\nThe report lies in {page.resolve()}\n(open it in a browser; the claims as data: "
+        f"{folder / 'claims.json'})")  # fmt: skip
+    return claims
+
+
+def _grokking(
+    folder: Path, size: str, seeds: int, device: str, data: str, say: Say, quiet: bool
+) -> Study:
+    from layerwise.phenomena import base, grokking
+
+    plan = grokking.plan(size, data)
+    experiments = plan.experiments(seeds)
+    waiting = [one for one in experiments if not (folder / one.key).exists()]
+    say(
+        f"grokking, size {size}: {len(experiments)} trainings of a deep tanh network on "
+        f"{plan.default.train_size} images ({seeds} seeds: the default, four remedies, the clock "
+        f"over decays and initial scales, no decay); {len(experiments) - len(waiting)} are done."
+    )
+    with _one_thread(device):
+        if waiting:
+            steps = sum(one.work() for one in waiting)
+            seconds = steps * _seconds_per_step(waiting[0], folder, device)
+            say(f"About {steps} steps to go, {_minutes(seconds)} on this machine. "
+                "Ctrl-C keeps what is done; the same command goes on from there.")  # fmt: skip
+        with _progress(waiting, quiet) as (began, tick, ended):
+            runs = []
+            for one in experiments:
+                began(one)
+                runs.append(base.run(one, folder, device=device, tick=tick))
+                ended(one)
+    return grokking.study(grokking.Results.of(plan, size, seeds, runs))
+
+
+def _data(size: str, say: Say) -> str:
+    """Return the data set to use: MNIST, or the digits stand-in, said loudly."""
+    from layerwise.tasks import images
+
+    if size == "smoke":
+        return "digits"
+    try:
+        images.load("mnist")
+    except images.DataNotFound:
+        say("\n*** MNIST IS NOT HERE: using scikit-learn's 8x8 digits as a STAND-IN. ***\n"
+            "*** `layerwise data mnist` fetches MNIST; then run this again. ***\n")  # fmt: skip
+        return "digits"
+    return "mnist"
+
+
+def _claim_folder(folder: Path, settings: dict[str, Any], *, force: bool) -> None:
+    marker = folder / MARKER
+    if folder.exists() and not folder.is_dir():
+        raise OutputFolderError(f"{folder} is a file, not a folder")
+    if not force and marker.exists():
+        found = json.loads(marker.read_text())
+        if found != settings:
+            raise OutputFolderError(
+                f"{folder} holds another reproduction ({_said(found)}), not this one "
+                f"({_said(settings)}); choose another --out, or --force to replace its report"
+            )
+    elif not force and folder.exists() and any(folder.iterdir()):
+        raise OutputFolderError(
+            f"{folder} is not empty and not a reproduction of ours; choose another --out, or "
+            "--force to write into it"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(marker, (json.dumps(settings, indent=2) + "\n").encode())
+    except OSError as error:
+        raise OutputFolderError(f"cannot write to {folder}: {error.strerror}") from None
+
+
+def _said(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def _seconds_per_step(experiment: Experiment, folder: Path, device: str) -> float:
+    """Time a few steps of a throw-away training."""
+    from dataclasses import replace
+    from statistics import median
+
+    stamps: list[float] = []
+    trial = replace(experiment, steps=40, points=3, tail=0.0)  # type: ignore[call-arg]
+    trial.measure(folder / ".pace", device, lambda step: stamps.append(time.perf_counter()))
+    return median(b - a for a, b in zip(stamps[5:], stamps[6:], strict=False))
+
+
+@contextmanager
+def _one_thread(device: str) -> Iterator[None]:
+    """Keep torch to one CPU thread: networks this small only lose by sharing their layers."""
+    import torch
+
+    threads = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _progress(
+    experiments: Sequence[Experiment], quiet: bool
+) -> Iterator[tuple[Callable[..., None], Callable[[int], None], Callable[..., None]]]:
+    """Show one bar over all runs; runs that end early advance it to their expected end."""
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    work = {one.key: one.work() for one in experiments}
+    columns = (
+        TextColumn("{task.description:<44}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+    )
+    with Progress(*columns, disable=quiet, refresh_per_second=4) as bar:
+        task = bar.add_task("", total=max(sum(work.values()), 1))
+        done, share = 0, 0
+
+        def began(one: Experiment) -> None:
+            nonlocal share
+            share = work.get(one.key, 0)
+            bar.update(task, description=f"{one.name} seed {one.seed}")
+
+        def tick(step: int) -> None:
+            if step % 16 == 0:
+                bar.update(task, completed=done + min(step, share))
+
+        def ended(one: Experiment) -> None:
+            nonlocal done
+            done += share
+            bar.update(task, completed=done)
+
+        yield began, tick, ended
+
+
+def _tell(claims: Sequence[Claim], say: Say) -> None:
+    for claim in claims:
+        measured = "–" if claim.measured is None else f"{claim.measured:.3g}"
+        low, high = claim.interval
+        say(f"{claim.verdict:>10}  {claim.id:<32} measured {measured:>7}  "
+            f"interval [{low:.3g}, {high:.3g}]  {claim.seeds} seeds, {claim.data}")  # fmt: skip
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {max(round(seconds / 10), 1) * 10} seconds"
+    if seconds < 5400:
+        return f"about {round(seconds / 60)} minutes"
+    return f"about {seconds / 3600:.1f} hours"
+
+
+def _silent(text: str) -> None:
+    pass

@@ -1,0 +1,292 @@
+"""The report: one self-contained HTML page that says what was run, what came out and whether.
+
+The page asks nothing of the network and runs no script: figures, style and icon are in the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib import metadata, resources
+from pathlib import Path
+from string import Template
+
+from layerwise.files import write_file
+from layerwise.phenomena.base import Claim, Panel, Study, Verdict
+from layerwise.show.figures import draw, svg
+
+__all__ = ["number", "write"]
+
+# Verdicts are told by word and symbol; colour only repeats them.
+SYMBOLS = {Verdict.SUPPORTED: "✓", Verdict.REFUTED: "✗", Verdict.UNDECIDED: "?"}
+# How the name of the data set begins that stands in for a larger one.
+STAND_IN = ("digits", "scikit-learn's 8x8 digits")
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+PAGE = Template("""\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<title>$title</title>
+<link rel="icon" href="$icon">
+<style>
+$style</style>
+</head>
+<body>
+<main>
+<h1>$title</h1>
+$leads
+$sections
+<section class="short" aria-labelledby="reproduce">
+<h2 id="reproduce">Reproduce</h2>
+<p>This page was made in $duration by</p>
+<pre><code>$command</code></pre>
+<p>with these versions:</p>
+$versions
+</section>
+<section class="short" aria-labelledby="cite">
+<h2 id="cite">Cite</h2>
+<p>The software:</p>
+<pre><code>$software</code></pre>
+<p>The paper whose claims are tested
+(<a href="https://arxiv.org/abs/2502.21009">arXiv 2502.21009</a>):</p>
+<pre><code>$paper</code></pre>
+</section>
+</main>
+</body>
+</html>
+""")
+
+LEAD = Template("""\
+<section class="lead short" aria-labelledby="lead-$name">
+<h2 id="lead-$name"><a href="#$name">$title</a></h2>
+<p>$summary</p>
+<ul class="tally" aria-label="Verdicts">
+$tally
+</ul>
+$banner<p class="facts">Data: $data. Size: $size. Runs: $runs.</p>
+</section>
+""")
+
+BANNER = Template("""\
+<p class="stand-in" role="note"><strong>Stand-in data: $data.</strong> The claims are about a larger
+data set, and this small one took its place: its numbers need not be those of the larger one.</p>
+""")
+
+SECTION = Template("""\
+<section aria-labelledby="$name">
+<h2 id="$name">$heading</h2>
+<div class="figures">
+$figures</div>
+<h3>Claims</h3>
+<table class="claims">
+<thead>
+<tr><th scope="col">Verdict</th><th scope="col">Claim</th><th scope="col">Predicted</th>
+<th scope="col">Measured</th><th scope="col">Seeds</th></tr>
+</thead>
+<tbody>
+$claims</tbody>
+</table>
+<p class="small">Predicted is what theory says, measured the mean over seeds, in brackets its 95 %
+interval. A verdict is reached only where at least three seeds were run.</p>
+<h3>Settings</h3>
+$settings
+</section>
+""")
+
+FIGURE = Template("""\
+<figure>
+<h3>$title</h3>
+$svg
+<figcaption>$caption</figcaption>
+</figure>
+""")
+
+CLAIM = Template("""\
+<tr id="$id">
+<td class="verdict $verdict">$symbol $verdict</td>
+<th scope="row">$statement<span class="small"><code>$id</code> · $source</span></th>
+<td class="number" data-label="Predicted">$predicted</td>
+<td class="number" data-label="Measured"><span>$measured$interval</span></td>
+<td class="number" data-label="Seeds">$seeds</td>
+</tr>
+""")
+
+SOFTWARE = Template("""\
+@software{layerwise,
+  author  = {{The layerwise developers}},
+  title   = {layerwise: layerwise linear models, solved, reproduced and probed},
+  version = {$version},
+  year    = {2026},
+  license = {Apache-2.0}
+}""")
+
+PAPER = r"""@inproceedings{nam2025position,
+  author    = {Nam, Yoonsoo and Lee, Seok Hyeong and Domin{\'e}, Cl{\'e}mentine Carla Juliette
+               and Park, Yeachan and London, Charles and Choi, Wonyl
+               and G{\"o}ring, Niclas Alexander and Lee, Seungjai},
+  title     = {Position: Solve Layerwise Linear Models First to Understand Neural Dynamical
+               Phenomena (Neural Collapse, Emergence, Lazy/Rich Regime, and Grokking)},
+  booktitle = {Proceedings of the 42nd International Conference on Machine Learning},
+  year      = {2025},
+  note      = {arXiv:2502.21009}
+}"""
+
+ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+    "%3Cpath d='M1 13C9 13 7 3 15 3' fill='none' stroke='%230072B2' stroke-width='3'/%3E%3C/svg%3E"
+)
+
+
+def write(studies: Sequence[Study], path: Path, *, command: str, seconds: float) -> Path:
+    """Write the report of `studies` to the file `path` and return it.
+
+    `command` is the line that makes the report again, `seconds` what it took. The page is written
+    aside and then renamed: a page that stood there is replaced whole or not at all. The same
+    input gives the same bytes.
+
+    Raises
+    ------
+    ValueError
+        If there is no study, or two have the same name.
+    """
+    names = [study.name for study in studies]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"a report needs studies with different names, got {names or 'none'}")
+    page = _page(studies, command, seconds)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_file(path, page.encode())
+
+
+def number(value: float | None) -> str:
+    """Write `value` with three significant digits; a dash where there is none.
+
+    Examples
+    --------
+    >>> [number(x) for x in (None, 0.0, 0.12345, 1234.5, 1.26e-9, -2.0, float("inf"))]
+    ['–', '0', '0.123', '1,230', '1.26 × 10⁻⁹', '−2', '∞']
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    if value < 0:
+        return f"−{number(-value)}"
+    if math.isinf(value):
+        return "∞"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    if -4 < int(exponent) < 6:
+        return f"{float(f'{abs(value):.3g}'):,g}"
+    return f"{float(mantissa):g} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+
+
+def _page(studies: Sequence[Study], command: str, seconds: float) -> str:
+    # The title of a single study stands right above already.
+    headings = [study.title for study in studies] if len(studies) > 1 else ["Figures and claims"]
+    sections = map(_section, studies, headings)
+    return PAGE.substitute(
+        title="Layerwise linear models beside real networks",
+        icon=ICON,
+        style=(resources.files("layerwise.show") / "style.css").read_text(encoding="utf-8"),
+        leads="\n".join(_lead(study) for study in studies),
+        sections="\n".join(sections),
+        duration=_duration(seconds),
+        command=escape(command),
+        versions=_pairs(_versions(studies), "Package", "Version"),
+        software=escape(SOFTWARE.substitute(version=metadata.version("layerwise"))),
+        paper=escape(PAPER),
+    )
+
+
+def _lead(study: Study) -> str:
+    verdicts = [claim.verdict for claim in study.claims]
+    tally = (
+        f'<li class="{verdict if verdict in verdicts else "none"}">'
+        f"{SYMBOLS[verdict]} {verdicts.count(verdict)} {verdict}</li>"
+        for verdict in Verdict
+    )
+    data = escape(study.data)
+    return LEAD.substitute(
+        name=escape(study.name),
+        title=escape(study.title),
+        summary=escape(study.summary),
+        tally="\n".join(tally),
+        banner=BANNER.substitute(data=data) if study.data.startswith(STAND_IN) else "",
+        data=data,
+        size=escape(study.size),
+        runs=len(study.runs),
+    )
+
+
+def _section(study: Study, heading: str) -> str:
+    figures = (
+        _figure(panel, prefix=f"{study.name}-{i}") for i, panel in enumerate(study.panels, start=1)
+    )
+    return SECTION.substitute(
+        name=escape(study.name),
+        heading=escape(heading),
+        figures="".join(figures),
+        claims="".join(_claim(claim) for claim in study.claims),
+        settings=_pairs(study.settings, "Setting", "Value"),
+    )
+
+
+def _figure(panel: Panel, *, prefix: str) -> str:
+    lines = ", ".join(curve.label for curve in panel.curves)
+    alt = f"{panel.title}: {panel.y} over {panel.x}; {lines}. {panel.caption}"
+    return FIGURE.substitute(
+        svg=svg(draw(panel), prefix=prefix, alt=alt),
+        title=escape(panel.title),
+        caption=escape(panel.caption),
+    )
+
+
+def _claim(claim: Claim) -> str:
+    return CLAIM.substitute(
+        id=escape(claim.id),
+        verdict=claim.verdict,
+        symbol=SYMBOLS[claim.verdict],
+        statement=escape(claim.statement),
+        source=escape(claim.source),
+        predicted=number(claim.predicted),
+        measured=number(claim.measured),
+        interval=_interval(claim.interval),
+        seeds=claim.seeds,
+    )
+
+
+def _interval(ends: tuple[float | None, float | None]) -> str:
+    """Write an interval; nothing where neither end is known."""
+    if not any(end is not None and math.isfinite(end) for end in ends):
+        return ""
+    return f' <span class="small">[{number(ends[0])}, {number(ends[1])}]</span>'
+
+
+def _pairs(pairs: Mapping[str, str], left: str, right: str) -> str:
+    rows = (
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
+        for name, value in pairs.items()
+    )
+    head = f'<thead><tr><th scope="col">{left}</th><th scope="col">{right}</th></tr></thead>'
+    return "\n".join(['<table class="pairs">', head, "<tbody>", *rows, "</tbody>", "</table>"])
+
+
+def _versions(studies: Iterable[Study]) -> dict[str, str]:
+    """Return the versions by package that the runs were made with; several where they differ."""
+    found: dict[str, dict[str, None]] = {}
+    for study in studies:
+        for run in study.runs:
+            for package, version in run.trace.provenance.versions.items():
+                found.setdefault(package, {})[version] = None
+    return {package: ", ".join(found[package]) for package in sorted(found)}
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
