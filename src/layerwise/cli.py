@@ -203,7 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ArithmeticError, ImportError, KeyError) as error:
+    except (ValueError, OSError, RuntimeError, ArithmeticError, ImportError, KeyError) as error:
         text = error.args[0] if isinstance(error, KeyError) else error
         print(f"layerwise: {text}", file=sys.stderr)
         return 2

@@ -90,7 +90,6 @@ def reproduce(
 
     as_device(device)
     say = _silent if quiet else print
-    began = time.monotonic()
     data = _data(size, say)
     folder = Path(out)
     settings = {"phenomena": list(names), "size": size, "seeds": seeds, "data": data}
@@ -100,9 +99,9 @@ def reproduce(
     text = json.dumps([claim.as_json() for claim in claims], indent=2, allow_nan=False)
     write_file(folder / "claims.json", (text + "\n").encode())
     command = f"layerwise reproduce {' '.join(names)} --size {size} --seeds {seeds}"
-    page = report.write(
-        studies, folder / "index.html", command=command, seconds=time.monotonic() - began
-    )
+    if device != "cpu":
+        command += f" --device {device}"
+    page = report.write(studies, folder / "index.html", command=f"{command} --out {folder.name}")
     _tell(claims, say)
     say(f"\nThe report lies in {page.resolve()}\n(open it in a browser; the claims as data: "
         f"{folder / 'claims.json'})")  # fmt: skip
@@ -182,12 +181,13 @@ def _said(settings: dict[str, Any]) -> str:
 def _seconds_per_step(experiment: Experiment, folder: Path, device: str) -> float:
     """Time a few steps of a throw-away training."""
     from dataclasses import replace
+    from itertools import pairwise
     from statistics import median
 
     stamps: list[float] = []
     trial = replace(experiment, steps=40, points=3, tail=0.0)  # type: ignore[call-arg]
     trial.measure(folder / ".pace", device, lambda step: stamps.append(time.perf_counter()))
-    return median(b - a for a, b in zip(stamps[5:], stamps[6:], strict=False))
+    return median(later - earlier for earlier, later in pairwise(stamps[5:]))
 
 
 @contextmanager

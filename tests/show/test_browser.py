@@ -83,7 +83,7 @@ def report(tmp_path_factory):
     command = (
         "layerwise reproduce grokking --size laptop --seeds 3 --device cpu --out runs/grokking"
     )
-    return write([study], path, command=command, seconds=163.0)
+    return write([study], path, command=command)
 
 
 @pytest.fixture(params=[("desk", 1280, 900), ("phone", 390, 844)], ids=lambda param: param[0])

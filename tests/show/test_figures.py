@@ -8,7 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from layerwise.phenomena.base import Curve, Panel
-from layerwise.show.figures import band, draw, plot, svg
+from layerwise.show.band import band
+from layerwise.show.figures import draw, plot, svg
 from layerwise.trace import Provenance, Trace
 
 STEPS = np.array([0, 1, 10, 100, 1000])

@@ -90,13 +90,13 @@ def study(**fields):
     return Study(**given | fields)
 
 
-def page(tmp_path, *studies, command="layerwise reproduce toy", seconds=5.0):
-    path = write(studies, tmp_path / "index.html", command=command, seconds=seconds)
+def page(tmp_path, *studies, command="layerwise reproduce toy"):
+    path = write(studies, tmp_path / "index.html", command=command)
     return path.read_text(encoding="utf-8")
 
 
 def test_a_page_says_what_was_run_and_what_came_out(tmp_path):
-    text = page(tmp_path, study(), seconds=163.4)
+    text = page(tmp_path, study())
     seen = " ".join(" ".join(Page(text).text).split())
     for words in (
         "A toy is late.",
@@ -106,9 +106,9 @@ def test_a_page_says_what_was_run_and_what_came_out(tmp_path):
         "toy.delay · a paper, section 1",
         "10 12.3 [11, 13.7] 3",
         "width 200",
-        "This page was made in 2 min 43 s by layerwise reproduce toy",
+        "This page is made by layerwise reproduce toy",
         "numpy 2.0.0 torch 2.6.0, 2.7.0",
-        "arXiv:2502.21009",
+        "@inproceedings{nam2025position,",
         "@software{layerwise,",
     ):
         assert words in seen
@@ -163,7 +163,7 @@ def test_every_string_is_escaped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "data", ["digits (8x8)", "scikit-learn's 8x8 digits, standing in for mnist"]
+    "data", ["digits (8x8)", "digits (scikit-learn's 8x8 digits, standing in for mnist)"]
 )
 def test_the_stand_in_is_said_loudly_and_first(tmp_path, data):
     text = page(tmp_path, study(data=data))
@@ -202,14 +202,6 @@ def test_numbers_have_three_digits(value, text):
     assert number(value) == text
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.2, "0 s"), (59.6, "1 min 0 s"), (3599.4, "59 min 59 s"), (7300, "2 h 1 min")],
-)
-def test_durations(tmp_path, seconds, text):
-    assert f"made in {text} by" in page(tmp_path, study(), seconds=seconds)
-
-
 def test_the_same_input_gives_the_same_bytes(tmp_path):
     assert page(tmp_path / "a", study()) == page(tmp_path / "b", study())
 
@@ -223,7 +215,7 @@ def test_a_page_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", full)
         with pytest.raises(OSError, match="no space left"):
-            write([study(title="B")], tmp_path / "index.html", command="", seconds=1.0)
+            write([study(title="B")], tmp_path / "index.html", command="")
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == first
     assert page(tmp_path, study(title="B")) != first
@@ -231,9 +223,9 @@ def test_a_page_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_nothing_to_report_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="different names, got none"):
-        write([], tmp_path / "index.html", command="", seconds=1.0)
+        write([], tmp_path / "index.html", command="")
     with pytest.raises(ValueError, match="toy"):
-        write([study(), study()], tmp_path / "index.html", command="", seconds=1.0)
+        write([study(), study()], tmp_path / "index.html", command="")
     assert not any(tmp_path.iterdir())
 
 

@@ -15,18 +15,20 @@ def as_arrays(*values: Any) -> tuple[Any, ...]:
     """Return ``(xp, *arrays)``: the array library of the inputs and the inputs as its floats.
 
     Numbers and lists become numpy arrays, or arrays of the library (dtype, device) of the others.
-    Integer and boolean arrays become that library's default float.
+    Integer and boolean arrays become the floats of the others, float64 where there are none.
     """
     import numpy as np
 
-    given = [value for value in values if is_array_api_obj(value)]
+    arrays_given = [value for value in values if is_array_api_obj(value)]
+    # a numpy scalar is a number beside arrays, and an array where there are none
+    given = [v for v in arrays_given if not isinstance(v, np.generic)] or arrays_given
     xp = array_namespace(*given) if given else array_namespace(np.empty(0))
     floats = [value for value in given if xp.isdtype(value.dtype, "real floating")]
     default = xp.result_type(*floats) if floats else xp.asarray(0.0, dtype=xp.float64).dtype
     device = given[0].device if given else None
     arrays = []
     for value in values:
-        if not is_array_api_obj(value):
+        if not any(value is array for array in given):
             value = xp.asarray(np.asarray(value, dtype=float).tolist(), dtype=default)
             value = value if device is None else xp.asarray(value, device=device)
         elif not xp.isdtype(value.dtype, "real floating"):

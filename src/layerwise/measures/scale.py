@@ -63,9 +63,8 @@ def weight_to_target(a: Array, b: Array, target: Array, scale: Array = 1.0) -> A
     >>> float(weight_to_target([1.0, -1.0], [1.0, 1.0], target=0.5))
     4.0
     """
-    size = magnitude(a, b, scale)
-    xp, size, target = as_arrays(size, target)
-    absolute = xp.abs(target)
+    xp, a, b, target, scale = _units(a, b, target, scale)
+    size, absolute = magnitude(a, b, scale), xp.abs(target)
     safe = xp.where(absolute > 0, absolute, xp.ones_like(absolute))
     return xp.where(absolute > 0, size / safe, xp.full_like(size / safe, float("inf")))
 
@@ -107,9 +106,9 @@ def gamma_plus(a: Array, b: Array, target: Array, scale: Array = 1.0) -> Array:
     rising = xp.where(target >= 0, up, 2 * shrunk)
     growing = xp.where(target >= 0, 2 * grown, up)
     one = xp.ones_like(rising)
-    nothing = (rising == 0) & (growing == 0)
-    finite = xp.where(nothing, one, rising) / xp.where(growing == 0, one, growing)
-    return xp.where((growing == 0) & ~nothing, xp.full_like(one, float("inf")), finite)
+    found = rising / xp.where(growing == 0, one, growing)
+    found = xp.where(growing == 0, xp.full_like(one, float("inf")), found)
+    return xp.where((grown == 0) & (shrunk == 0), one, found)
 
 
 def gain(a: Array, b: Array, target: Array, scale: Array = 1.0) -> Array:

@@ -94,7 +94,8 @@ def delay_ratio(
 def sharpness(clock: Array, values: Array, final: float) -> Array:
     """Return ``(t90 - t10) / t50``: times to 90, 10 and 50 % of `final`. Small is step-like.
 
-    Shapes as in `first_reached`; the times are those of `crossing_time`.
+    Shapes as in `first_reached`; the times are those of `crossing_time`. NaN where one of them is
+    never reached, or t50 is 0.
 
     Examples
     --------
@@ -102,7 +103,11 @@ def sharpness(clock: Array, values: Array, final: float) -> Array:
     1.6
     """
     t10, t50, t90 = (crossing_time(clock, values, share * final) for share in (0.1, 0.5, 0.9))
-    return (t90 - t10) / t50
+    xp, t10, t50, t90 = as_arrays(t10, t50, t90)
+    known = (t10 < float("inf")) & (t50 < float("inf")) & (t90 < float("inf")) & (t50 > 0)
+    one = xp.ones_like(t50)
+    early, half, late = (xp.where(known, time, one) for time in (t10, t50, t90))
+    return xp.where(known, (late - early) / half, xp.full_like(one, float("nan")))
 
 
 def _curve(clock: Array, values: Array) -> tuple[Array, Array, Array]:

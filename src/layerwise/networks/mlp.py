@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import torch
@@ -61,7 +62,7 @@ class MLP(nn.Module):
         self.activation = ACTIVATIONS[activation]
         self.layers = nn.ModuleList(
             nn.utils.skip_init(nn.Linear, i, o)  # drawn below, by our own generator
-            for i, o in zip(widths, widths[1:], strict=False)
+            for i, o in pairwise(widths)
         )
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():

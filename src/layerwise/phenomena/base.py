@@ -144,6 +144,7 @@ class Panel:
     x: str
     y: str
     log_x: bool = True
+    x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
 
 

@@ -8,20 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from string import Template
 
 from layerwise.files import write_file
 from layerwise.phenomena.base import Claim, Panel, Study, Verdict
 from layerwise.show.figures import draw, svg
+from layerwise.theory.sources import POSITION, SOFTWARE
 
 __all__ = ["number", "write"]
 
 # Verdicts are told by word and symbol; colour only repeats them.
 SYMBOLS = {Verdict.SUPPORTED: "✓", Verdict.REFUTED: "✗", Verdict.UNDECIDED: "?"}
 # How the name of the data set begins that stands in for a larger one.
-STAND_IN = ("digits", "scikit-learn's 8x8 digits")
+STAND_IN = "digits"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 PAGE = Template("""\
@@ -44,7 +45,7 @@ $leads
 $sections
 <section class="short" aria-labelledby="reproduce">
 <h2 id="reproduce">Reproduce</h2>
-<p>This page was made in $duration by</p>
+<p>This page is made by</p>
 <pre><code>$command</code></pre>
 <p>with these versions:</p>
 $versions
@@ -117,36 +118,16 @@ CLAIM = Template("""\
 </tr>
 """)
 
-SOFTWARE = Template("""\
-@software{layerwise,
-  author  = {{The layerwise developers}},
-  title   = {layerwise: layerwise linear models, solved, reproduced and probed},
-  version = {$version},
-  year    = {2026},
-  license = {Apache-2.0}
-}""")
-
-PAPER = r"""@inproceedings{nam2025position,
-  author    = {Nam, Yoonsoo and Lee, Seok Hyeong and Domin{\'e}, Cl{\'e}mentine Carla Juliette
-               and Park, Yeachan and London, Charles and Choi, Wonyl
-               and G{\"o}ring, Niclas Alexander and Lee, Seungjai},
-  title     = {Position: Solve Layerwise Linear Models First to Understand Neural Dynamical
-               Phenomena (Neural Collapse, Emergence, Lazy/Rich Regime, and Grokking)},
-  booktitle = {Proceedings of the 42nd International Conference on Machine Learning},
-  year      = {2025},
-  note      = {arXiv:2502.21009}
-}"""
-
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
     "%3Cpath d='M1 13C9 13 7 3 15 3' fill='none' stroke='%230072B2' stroke-width='3'/%3E%3C/svg%3E"
 )
 
 
-def write(studies: Sequence[Study], path: Path, *, command: str, seconds: float) -> Path:
+def write(studies: Sequence[Study], path: Path, *, command: str) -> Path:
     """Write the report of `studies` to the file `path` and return it.
 
-    `command` is the line that makes the report again, `seconds` what it took. The page is written
+    `command` is the line that makes the report again. The page is written
     aside and then renamed: a page that stood there is replaced whole or not at all. The same
     input gives the same bytes.
 
@@ -158,7 +139,7 @@ def write(studies: Sequence[Study], path: Path, *, command: str, seconds: float)
     names = [study.name for study in studies]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"a report needs studies with different names, got {names or 'none'}")
-    page = _page(studies, command, seconds)
+    page = _page(studies, command)
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_file(path, page.encode())
 
@@ -183,7 +164,7 @@ def number(value: float | None) -> str:
     return f"{float(mantissa):g} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
 
 
-def _page(studies: Sequence[Study], command: str, seconds: float) -> str:
+def _page(studies: Sequence[Study], command: str) -> str:
     # The title of a single study stands right above already.
     headings = [study.title for study in studies] if len(studies) > 1 else ["Figures and claims"]
     sections = map(_section, studies, headings)
@@ -193,11 +174,10 @@ def _page(studies: Sequence[Study], command: str, seconds: float) -> str:
         style=(resources.files("layerwise.show") / "style.css").read_text(encoding="utf-8"),
         leads="\n".join(_lead(study) for study in studies),
         sections="\n".join(sections),
-        duration=_duration(seconds),
         command=escape(command),
         versions=_pairs(_versions(studies), "Package", "Version"),
-        software=escape(SOFTWARE.substitute(version=metadata.version("layerwise"))),
-        paper=escape(PAPER),
+        software=escape(SOFTWARE),
+        paper=escape(POSITION),
     )
 
 
@@ -282,11 +262,3 @@ def _versions(studies: Iterable[Study]) -> dict[str, str]:
             for package, version in run.trace.provenance.versions.items():
                 found.setdefault(package, {})[version] = None
     return {package: ", ".join(found[package]) for package in sorted(found)}
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

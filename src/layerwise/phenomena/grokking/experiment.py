@@ -28,6 +28,7 @@ __all__ = ["SIZES", "Clock", "Grokking", "Plan", "plan", "twin"]
 
 FIT, GENERAL = 0.99, 0.85  # train accuracy that counts as fitted, test accuracy as general
 SIZES = ("smoke", "laptop", "paper")
+LARGEST_LOG = 100.0  # a fitted critical scale beyond e^+-100 is none
 TWIN_FIT = 0.01  # relative error at which the exact model counts as fitted
 
 
@@ -244,7 +245,9 @@ class Clock:
         if not np.all(np.isfinite(decay_times)):
             return cls(math.nan, math.nan)
         slope, intercept = np.polyfit(np.log(scales), decay_times, 1)
-        return cls(float(slope), math.exp(-intercept / slope))
+        # a delay that does not grow with the scale has no scale at which it vanishes
+        growing = slope > 0 and abs(intercept / slope) < LARGEST_LOG
+        return cls(float(slope), math.exp(-intercept / slope) if growing else math.nan)
 
     def excess(self, experiment: Grokking, calibrated: Grokking) -> float:
         """Return the ratio of `experiment`, 1 at the critical scale of the calibrated family."""
@@ -275,12 +278,11 @@ def twin(experiment: Grokking, excess: float, fit_step: float, steps: np.ndarray
     lr = experiment.learning_rate
     rate = float(time_to(Scalar(1.0, a, b), error=TWIN_FIT)) / (lr * fit_step)
     model = Scalar(1.0, a, b, rate=rate, decay=experiment.weight_decay)
-    clock = steps[steps > 0]
-    solution = solve(model, lr * clock)
+    solution = solve(model, lr * steps)
     provenance = Provenance(
         "theory", "optimiser steps", model.config() | {"law": solution.law}, versions=versions()
     )
-    return Trace(clock, {"fit": solution["map"], "alignment": solution["alignment"]}, provenance)
+    return Trace(steps, {"fit": solution["map"], "alignment": solution["alignment"]}, provenance)
 
 
 @cache
@@ -288,4 +290,4 @@ def _images(data: str, train_size: int, test_size: int, seed: int) -> tuple:
     from layerwise.tasks import images
 
     loaded = images.load(data)
-    return loaded.source, *images.split(loaded, train_size, test_size, seed)
+    return f"{loaded.name} ({loaded.source})", *images.split(loaded, train_size, test_size, seed)
