@@ -184,4 +184,4 @@ def test_without_mnist_the_stand_in_is_said_loudly(tmp_path, monkeypatch, capsys
     monkeypatch.setenv("LAYERWISE_DATA", str(tmp_path))
     monkeypatch.delenv("LAYERWISE_MNIST", raising=False)
     assert _data("laptop", print) == "digits"
-    assert "STAND-IN" in capsys.readouterr().out
+    assert "*** NOT mnist: scikit-learn's 8x8 digits stand in" in capsys.readouterr().out

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import median
+from typing import Any
 
 from layerwise.files import write_file
 from layerwise.names import nearest
+from layerwise.phenomena import grokking
+from layerwise.phenomena.base import SIZES, Claim, Experiment, Study, run
+from layerwise.show import report
+from layerwise.tasks import images
 
-if TYPE_CHECKING:
-    from layerwise.phenomena.base import Claim, Experiment, Study
-
-__all__ = ["PHENOMENA", "SIZES", "OutputFolderError", "reproduce"]
+__all__ = ["PHENOMENA", "OutputFolderError", "reproduce"]
 
 PHENOMENA = ("grokking",)
-SIZES = ("smoke", "laptop", "paper")
 MARKER = "reproduction.json"
 
 Say = Callable[[str], None]
@@ -85,8 +89,7 @@ def reproduce(
         raise ValueError(nearest(size, SIZES, kind="size"))
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}")
-    from layerwise.show import report
-    from layerwise.train import as_device
+    from layerwise.train import as_device  # torch is loaded only once the request is sound
 
     as_device(device)
     say = _silent if quiet else print
@@ -111,8 +114,6 @@ def reproduce(
 def _grokking(
     folder: Path, size: str, seeds: int, device: str, data: str, say: Say, quiet: bool
 ) -> Study:
-    from layerwise.phenomena import base, grokking
-
     plan = grokking.plan(size, data)
     experiments = plan.experiments(seeds)
     waiting = [one for one in experiments if not (folder / one.key).exists()]
@@ -131,24 +132,21 @@ def _grokking(
             runs = []
             for one in experiments:
                 began(one)
-                runs.append(base.run(one, folder, device=device, tick=tick))
+                runs.append(run(one, folder, device=device, tick=tick))
                 ended(one)
     return grokking.study(grokking.Results.of(plan, size, seeds, runs))
 
 
 def _data(size: str, say: Say) -> str:
     """Return the data set to use: MNIST, or the digits stand-in, said loudly."""
-    from layerwise.tasks import images
-
     if size == "smoke":
         return "digits"
-    try:
-        images.load("mnist")
-    except images.DataNotFound:
-        say("\n*** MNIST IS NOT HERE: using scikit-learn's 8x8 digits as a STAND-IN. ***\n"
-            "*** `layerwise data mnist` fetches MNIST; then run this again. ***\n")  # fmt: skip
-        return "digits"
-    return "mnist"
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", images.StandInWarning)
+        loaded = images.load_or_stand_in("mnist")
+    for warning in heard:
+        say(f"\n*** {warning.message} ***\n")
+    return loaded.name
 
 
 def _claim_folder(folder: Path, settings: dict[str, Any], *, force: bool) -> None:
@@ -180,10 +178,6 @@ def _said(settings: dict[str, Any]) -> str:
 
 def _seconds_per_step(experiment: Experiment, folder: Path, device: str) -> float:
     """Time a few steps of a throw-away training."""
-    from dataclasses import replace
-    from itertools import pairwise
-    from statistics import median
-
     stamps: list[float] = []
     trial = replace(experiment, steps=40, points=3, tail=0.0)  # type: ignore[call-arg]
     trial.measure(folder / ".pace", device, lambda step: stamps.append(time.perf_counter()))

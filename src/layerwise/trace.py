@@ -30,7 +30,7 @@ Array = npt.NDArray[Any]
 FORMAT = 1
 SERIES_FILE = "trace.npz"
 RECORD_FILE = "run.json"
-CLOCK_KEY = "__clock__"
+SERIES_PREFIX = "series/"  # keeps series of any name apart from the clock
 
 
 class TraceError(ValueError):
@@ -66,11 +66,11 @@ class Provenance:
 
     def __post_init__(self) -> None:
         try:
-            frozen = json.loads(json.dumps(dict(self.config), allow_nan=False))
+            plain = json.loads(json.dumps(self.as_json(), allow_nan=False))
         except (TypeError, ValueError) as error:
-            raise TraceError(f"provenance config must hold JSON values only: {error}") from None
-        object.__setattr__(self, "config", MappingProxyType(frozen))
-        object.__setattr__(self, "versions", MappingProxyType(dict(self.versions)))
+            raise TraceError(f"a provenance must hold JSON values only: {error}") from None
+        object.__setattr__(self, "config", MappingProxyType(plain["config"]))
+        object.__setattr__(self, "versions", MappingProxyType(plain["versions"]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Provenance, tuple(self.as_json().values())
@@ -129,16 +129,17 @@ class Trace:
             raise TraceError(f"the clock must have shape (T,) with T >= 1, got {clock.shape}")
         if not np.all(np.isfinite(clock)):
             raise TraceError("the clock holds NaN or infinite values")
-        if np.any(np.diff(clock) <= 0):
-            at = int(np.argmax(np.diff(clock) <= 0))
+        stalled = clock[1:] <= clock[:-1]
+        if np.any(stalled):
+            at = int(np.argmax(stalled))
             raise TraceError(
                 f"the clock must increase strictly, but clock[{at}] = {clock[at]} and "
                 f"clock[{at + 1}] = {clock[at + 1]}"
             )
         series = {}
         for name, values in self.series.items():
-            if not isinstance(name, str) or name in ("", CLOCK_KEY):
-                raise TraceError(f"a series needs a name, got {name!r}")
+            if not isinstance(name, str) or not name or not name.isprintable():
+                raise TraceError(f"a series needs a printable name, got {name!r}")
             array = _frozen(values, f"series {name!r}")
             if array.shape[:1] != clock.shape:
                 raise TraceError(
@@ -185,10 +186,10 @@ class Trace:
         TraceError
             If the new clock leaves the range of the old one: a trace is never extrapolated.
         """
-        new = np.asarray(clock, dtype=float)
-        if new.size and (new.min() < self.clock[0] or new.max() > self.clock[-1]):
+        new = Trace(clock, {}, self.provenance).clock.astype(float)  # type: ignore[arg-type]
+        if new[0] < self.clock[0] or new[-1] > self.clock[-1]:
             raise TraceError(
-                f"cannot resample to [{new.min()}, {new.max()}]: the trace covers "
+                f"cannot resample to [{new[0]}, {new[-1]}]: the trace covers "
                 f"[{self.clock[0]}, {self.clock[-1]}]"
             )
         old = self.clock.astype(float)
@@ -210,8 +211,8 @@ class Trace:
             If `path` exists and `force` is false.
         """
         buffer = io.BytesIO()
-        arrays: dict[str, Any] = {CLOCK_KEY: self.clock, **self.series}
-        np.savez_compressed(buffer, **arrays)
+        arrays: dict[str, Any] = {f"{SERIES_PREFIX}{name}": self.series[name] for name in self}
+        np.savez_compressed(buffer, clock=self.clock, **arrays)
         record = {
             "format": FORMAT,
             "provenance": self.provenance.as_json(),
@@ -259,12 +260,18 @@ class Trace:
                 f"{RECORD_FILE} expects {expected}"
             )
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            series = {name: arrays[name] for name in arrays.files}
-        return cls(series.pop(CLOCK_KEY), series, provenance)
+            # by the full member name: "loss" and "loss.npy" are two series
+            series = {
+                key.removeprefix(SERIES_PREFIX): arrays[f"{key}.npy"]
+                for key in arrays.files
+                if key.startswith(SERIES_PREFIX)
+            }
+            return cls(arrays["clock"], series, provenance)
 
 
 def _frozen(values: npt.ArrayLike, what: str) -> Array:
     array = np.array(values)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind not in "biuf":
         raise TraceError(f"{what} must hold real numbers, got dtype {array.dtype}")
     array.flags.writeable = False

@@ -120,8 +120,14 @@ def test_the_paper_size_is_the_published_setting():
     assert (default.batch, default.steps, default.tail) == (128, 16_000, 0)
 
 
+@pytest.mark.parametrize("size", ["smoke", "laptop", "paper"])
+def test_plans_on_the_stand_in_ask_for_no_more_digits_than_there_are(size):
+    for experiment in plan(size, "digits").experiments(1):
+        assert (experiment.train_size, experiment.test_size) == (200, 797)
+
+
 def test_an_unknown_size_is_refused():
-    with pytest.raises(ValueError, match="unknown size 'huge'; known sizes: smoke, laptop, paper"):
+    with pytest.raises(ValueError, match="unknown size 'huge'; Known: laptop, paper, smoke"):
         plan("huge", "mnist")
 
 
@@ -166,3 +172,16 @@ def test_the_twin_is_the_solution_of_its_model():
     fields = {name: config[name] for name in ("target", "a", "b", "scale", "rate", "decay")}
     flow = solve(Scalar(**fields), 1e-3 * steps, method="flow")
     np.testing.assert_allclose(trace["fit"], flow["map"], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"weight_scale": math.nan}, "weight_scale must be positive and finite, got nan"),
+        ({"output_scale": 0.0}, "output_scale must be positive and finite, got 0.0"),
+        ({"depth": 0}, "depth and width must be positive, got 0"),
+    ],
+)
+def test_bad_settings_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Grokking(**fields)

@@ -18,6 +18,7 @@ from scipy.special import stdtrit
 from layerwise.trace import Trace
 
 __all__ = [
+    "SIZES",
     "Claim",
     "Curve",
     "Experiment",
@@ -30,6 +31,7 @@ __all__ = [
     "run",
 ]
 
+SIZES = ("smoke", "laptop", "paper")
 MIN_SEEDS = 3
 CONFIDENCE = 0.95
 
