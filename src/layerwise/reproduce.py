@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -18,6 +19,7 @@ from layerwise.names import nearest
 from layerwise.phenomena import grokking
 from layerwise.phenomena.base import SIZES, Claim, Experiment, Study, run
 from layerwise.show import report
+from layerwise.show.progress import Runs
 from layerwise.tasks import images
 
 __all__ = ["PHENOMENA", "OutputFolderError", "reproduce"]
@@ -92,7 +94,7 @@ def reproduce(
     from layerwise.train import as_device  # torch is loaded only once the request is sound
 
     as_device(device)
-    say = _silent if quiet else print
+    say = _silent if quiet else partial(print, flush=True)
     data = _data(size, say)
     folder = Path(out)
     settings = {"phenomena": list(names), "size": size, "seeds": seeds, "data": data}
@@ -128,12 +130,13 @@ def _grokking(
             seconds = steps * _seconds_per_step(waiting[0], folder, device)
             say(f"About {steps} steps to go, {_minutes(seconds)} on this machine. "
                 "Ctrl-C keeps what is done; the same command goes on from there.")  # fmt: skip
-        with _progress(waiting, quiet) as (began, tick, ended):
-            runs = []
-            for one in experiments:
-                began(one)
-                runs.append(run(one, folder, device=device, tick=tick))
-                ended(one)
+        names = {one: f"{one.name} seed {one.seed}" for one in waiting}
+        with Runs({names[one]: one.work() for one in waiting}, quiet=quiet) as progress:
+            for one in waiting:
+                progress.begin(names[one])
+                run(one, folder, device=device, tick=progress.step)
+                progress.end()
+    runs = [run(one, folder) for one in experiments]  # all are there now, and only read
     return grokking.study(grokking.Results.of(plan, size, seeds, runs))
 
 
@@ -196,49 +199,6 @@ def _one_thread(device: str) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _progress(
-    experiments: Sequence[Experiment], quiet: bool
-) -> Iterator[tuple[Callable[..., None], Callable[[int], None], Callable[..., None]]]:
-    """Show one bar over all runs; runs that end early advance it to their expected end."""
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    work = {one.key: one.work() for one in experiments}
-    columns = (
-        TextColumn("{task.description:<44}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=False),
-    )
-    with Progress(*columns, disable=quiet, refresh_per_second=4) as bar:
-        task = bar.add_task("", total=max(sum(work.values()), 1))
-        done, share = 0, 0
-
-        def began(one: Experiment) -> None:
-            nonlocal share
-            share = work.get(one.key, 0)
-            bar.update(task, description=f"{one.name} seed {one.seed}")
-
-        def tick(step: int) -> None:
-            if step % 16 == 0:
-                bar.update(task, completed=done + min(step, share))
-
-        def ended(one: Experiment) -> None:
-            nonlocal done
-            done += share
-            bar.update(task, completed=done)
-
-        yield began, tick, ended
 
 
 def _tell(claims: Sequence[Claim], say: Say) -> None:

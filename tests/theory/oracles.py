@@ -3,7 +3,7 @@
 Each takes floats, works in mpmath, and rounds its answer to float64 at the very end.
 """
 
-from mpmath import besseli, besselk, exp, hypot, log, mp, mpf, quad, sqrt, tanh
+from mpmath import besseli, besselk, ceil, exp, expm1, hypot, log, mp, mpf, quad, sqrt, tanh
 from numpy import array
 
 # tanh loses what lies below its last digit: e^{-2x} and (S, C, U)'s disparity must fit in here
@@ -56,8 +56,11 @@ def pair(a, b, target, rate, t):
         return _rounded(states)
 
 
-def decayed(a, b, target, scale, rate, decay, t):
-    """Return a, b (T, h) and Theta (T,) under weight decay: Bessel functions, no restart."""
+def decayed(a, b, target, scale, rate, decay, t, *, series=False):
+    """Return a, b (T, h) and Theta (T,) under weight decay: Bessel functions, no restart.
+
+    `series` sums power series instead: for orders so large that mpmath does not converge.
+    """
     with mp.workdps(DIGITS):
         a, b = _mp(a), _mp(b)
         S, Z, s, lam = (mpf(float(x)) for x in (target, scale, rate, decay))
@@ -66,7 +69,7 @@ def decayed(a, b, target, scale, rate, decay, t):
         U, V = sum(x * x for x in u) / (4 * Z), sum(x * x for x in v) / (4 * Z)
         states = []
         for time in _mp(t):
-            y = _bessel(U, V, S, s / Z, lam, time)
+            y = (_series if series else _bessel)(U, V, S, s / Z, lam, time)
             tau = exp(-2 * lam * time)
             states.append(_units(u, v, sqrt(y * tau), sqrt(tau / y), Z))
         return _rounded(states)
@@ -108,6 +111,29 @@ def _bessel(U, V, S, k, lam, t):
     X1, X2 = I0z * K1x + K0z * I1x, I1z * K1x - K1z * I1x
     X3, X4 = K1z * I0x + I1z * K0x, I0z * K0x - K0z * I0x
     return q * (X1 + q * X2) / (q * X3 + X4)
+
+
+def _series(U, V, S, k, lam, t):
+    """Return y = N/D of the linear system behind the equation, in powers of w = 1 - e^{-2 lam t}.
+
+    With K = k/lam, ``(1 - w) N' = K (S N + (1 - w) V D)`` and ``D' = K U N``: for S >= 0 all terms
+    are positive. The time is cut into pieces over which both series are short.
+    """
+    if S < 0:
+        return 1 / _series(V, U, -S, k, lam, t)
+    pieces = int(ceil(k * (S + 2 * sqrt(U * V)) * t / 4 + 4 * lam * t)) + 1
+    w, K, y = -expm1(-2 * lam * t / pieces), k / lam, mpf(1)
+    for _ in range(pieces):
+        n = d = N = D = past = mpf(1)
+        j = 0
+        while n > N * mp.eps or d > D * mp.eps or j < 3:
+            j += 1
+            n, d = K * w * (S * past + V * d) / j, K * w * U * n / j
+            past = w * past + n
+            N, D = N + n, D + d
+        step = N / D
+        y, U, V = y * step, U * step * (1 - w), V * (1 - w) / step
+    return y
 
 
 def _orders(nu, x):

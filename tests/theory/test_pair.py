@@ -81,9 +81,7 @@ def reference(model, t, **options):
     if isinstance(model, lw.Diagonal):
         a, b, u = oracles.pair(model.a, model.b, model.target, model.rate, t)
         return a[:, 0], b[:, 0], u
-    return oracles.one_h_one(
-        model.a, model.b, model.target, model.scale, model.rate, t, **options
-    )
+    return oracles.one_h_one(model.a, model.b, model.target, model.scale, model.rate, t, **options)
 
 
 def largest(*layers):
@@ -324,7 +322,7 @@ def test_the_time_within_an_error_keeps_every_digit_of_it():
         (lw.Diagonal(2.0, 0.1, 0.1), 2.0, np.inf),  # the target itself
         (lw.Diagonal(2.0, 0.1, 0.1), 0.0, np.inf),  # on the other side of the start
         (lw.Diagonal(2.0, 1.0, 1.0), 1.0, 0.0),  # the start
-        (lw.Diagonal(2.0, 2.0, 2.0), 3.0, np.log(9 / 6) / 4 + np.log(1 / 0.5) / 4 - np.log(3) / 4 + np.log(1.5) / 4),
+        (lw.Diagonal(2.0, 2.0, 2.0), 3.0, np.log(1.5) / 4),
         (lw.Diagonal(2.0, 0.0, 0.0), 1.0, np.inf),  # never leaves 0
         (lw.Diagonal(2.0, 1.0, -1.0), -0.5, np.log(5 / 3) / 4),  # along the saddle's manifold
         (lw.Diagonal(2.0, 1.0, -1.0), 0.5, np.inf),  # past the saddle

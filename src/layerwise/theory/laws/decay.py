@@ -20,8 +20,11 @@ Closed form (S >= 0 after a sign flip), with ``nu = (s S/(Z lam) - 1)/2``,
 The Bessel functions are evaluated exponentially scaled, and the flow, which is autonomous in
 (U, V), is restarted before they leave the range of float64. Where they leave it all the same
 (large nu, long after V has decayed), or where X2 or X4 cancels (nearly aligned or opposed starts
-that decay soon beats), the scalar equation for ``l = ln y`` is integrated instead; `Path.closed`
-says which. Aligned (V = 0) and opposed (U = 0) starts are elementary.
+that decay soon beats), the scalar equation of ``m = ln(y tau)`` is integrated instead,
+
+    m' = (2s/Z)(S - U e^m + V e^{-m - 4 lam t}) - 2 lam;
+
+`Path.closed` says which. Aligned (V = 0) and opposed (U = 0) starts are elementary.
 
 Source: derived for this package from the Riccati form of arXiv 2502.21009, theorem 3; checked
 against 50-digit arithmetic.
@@ -66,6 +69,12 @@ def weights(
     """Return a(t), b(t) of shape (T, h) for one network, a and b of shape (h,).
 
     Domain: Z > 0, s >= 0, lam > 0, t >= 0 in increasing order, any signs.
+
+    Examples
+    --------
+    >>> path = weights(np.array([4.0]), np.array([0.0]), 1.0, 1.0, 1.0, 0.1, np.array([0.0, 50.0]))
+    >>> (path.a * path.b)[:, 0].round(4), path.closed  # the end state S - lam Z/s
+    (array([0. , 0.9]), True)
     """
     sign = -1.0 if target < 0 else 1.0
     S, b = abs(target), sign * b
@@ -77,10 +86,10 @@ def weights(
         grow = np.exp(_log_logistic(k * S - decay, k * U, t) / 2) if U else np.zeros_like(t)
         fall = np.exp(_log_logistic(-k * S - decay, k * V, t) / 2) if V else np.zeros_like(t)
     else:
-        log_y = _bessel(U, V, S, k, decay, t)
-        if log_y is None:
-            closed, log_y = False, _integrated(U, V, S, k, decay, t)
-        grow, fall = np.exp(log_y / 2 - decay * t), np.exp(-log_y / 2 - decay * t)
+        m = _bessel(U, V, S, k, decay, t)
+        if m is None:
+            closed, m = False, _integrated(U, V, S, k, decay, t)
+        grow, fall = np.exp(m / 2), np.exp(-m / 2 - 2 * decay * t)
     up, down = np.multiply.outer(grow, u), np.multiply.outer(fall, v)
     return Path((up + down) / 2, sign * (up - down) / 2, closed)
 
@@ -129,27 +138,26 @@ def _log_logistic(growth: float, pull: float, t: Array) -> Array:
 
 
 def _bessel(U: float, V: float, S: float, k: float, decay: float, t: Array) -> Array | None:
-    """Return ln y at the times t, or None where the Bessel functions leave float64."""
+    """Return ``m = ln(y tau)`` at the times t, or None where the Bessel functions cannot."""
     span = min(DECAY_SPAN / (2 * decay), FIT_SPAN / (k * S) if k * S else math.inf)
-    log_y = np.empty_like(t)
+    m = np.empty_like(t)
     start, base, done = 0.0, 0.0, 0
     while done < len(t):
         inside = int(np.searchsorted(t, start + span, side="right"))
         # the last entry is the restart
         ends = np.append(t[done:inside], start + span) - start
-        step = _bessel_step(U, V, S, k, decay, ends)
-        if step is None:
+        log_y = _bessel_step(U, V, S, k, decay, ends)
+        if log_y is None:
             return None
-        log_y[done:inside] = base + step[:-1]
-        fading = -2 * decay * span
-        U, V = U * math.exp(step[-1] + fading), V * math.exp(fading - step[-1])
+        # m and not ln y is summed: it stays moderate where both ln y and decay t grow without end
+        step = log_y - 2 * decay * ends
+        m[done:inside] = base + step[:-1]
+        U, V = U * math.exp(step[-1]), V * math.exp(-step[-1] - 4 * decay * span)
         start, base, done = start + span, base + float(step[-1]), inside
         if V <= NEGLIGIBLE * S:  # from here on aligned: elementary, and out of Bessel's reach
-            rest = t[done:] - start
-            aligned = _log_logistic(k * S - decay, k * U, rest)
-            log_y[done:] = base + aligned + 2 * decay * rest
+            m[done:] = base + _log_logistic(k * S - decay, k * U, t[done:] - start)
             break
-    return log_y
+    return m
 
 
 def _bessel_step(U: float, V: float, S: float, k: float, decay: float, t: Array) -> Array | None:
@@ -175,7 +183,7 @@ def _bessel_step(U: float, V: float, S: float, k: float, decay: float, t: Array)
 
 
 def _integrated(U: float, V: float, S: float, k: float, decay: float, t: Array) -> Array:
-    """Return ln y from the scalar equation of ``m = ln(y tau)``, which is level where y is not."""
+    """Return ``m = ln(y tau)`` from its scalar equation."""
     from scipy.integrate import solve_ivp
 
     up, down = math.log(U), math.log(V)
@@ -204,6 +212,6 @@ def _integrated(U: float, V: float, S: float, k: float, decay: float, t: Array) 
             at = t[inside]
             solution = solve_ivp(slope, (0.0, at[-1]), [0.0], t_eval=at, **solver)
             if not solution.success:
-                raise ArithmeticError(f"the equation for ln y failed: {solution.message}")
+                raise ArithmeticError(f"the scalar equation failed: {solution.message}")
             m[inside] = solution.y[0]
-    return m + 2 * decay * t
+    return m

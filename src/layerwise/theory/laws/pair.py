@@ -43,6 +43,13 @@ def weights(
     """Return a(t), b(t) of shape (T, ..., h) from a, b (..., h), numbers (...) and times (T,).
 
     Domain: finite numbers, Z > 0, s >= 0, t >= 0.
+
+    Examples
+    --------
+    >>> one = np.ones(())
+    >>> a, b = weights(np.array([0.1]), np.array([0.1]), one, one, one, np.array([0.0, 2.0, 9.0]))
+    >>> (a * b)[:, 0].round(4)  # the sigmoid u0 S/(u0 + (S - u0) e^{-2 S t})
+    array([0.01  , 0.3555, 1.    ])
     """
     sign = np.where(target < 0, -1.0, 1.0)
     S, b = np.abs(target), sign[..., None] * b
@@ -78,7 +85,17 @@ def time_to(a: Array, b: Array, target: Array, scale: Array, rate: Array, error:
     """Return the time at which ``S - Theta`` equals `error`; infinity if it never does.
 
     Taking the remaining error as the argument keeps every digit of "within eps of the target".
-    Shapes as in `weights`, `error` broadcasts against the leading shape.
+    Shapes as in `weights`, `error` broadcasts against the leading shape. Needs R = hypot(S, C),
+    ``h = Sigma + Theta`` at both ends and ``Rx = hypot(Theta, C)`` at the level (S > 0):
+
+        t = Z/(2 s R) { ln(delta_0/delta) + ln(k_0/k) + ln((h + R - S)/(h_0 + R - S)) },
+        k_0 = (R + S + h_0)/(R + Sigma_0),   k = (R + S + h)/(R + Rx).
+
+    Examples
+    --------
+    >>> one = np.ones(())
+    >>> float(time_to(np.array([0.1]), np.array([0.1]), one, one, one, np.array(0.5)).round(4))
+    2.2976
     """
     theta = np.sum(a * b, axis=-1) / scale
     flip = np.where((target < 0) | ((target == 0) & (theta < 0)), -1.0, 1.0)

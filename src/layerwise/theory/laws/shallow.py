@@ -15,13 +15,25 @@ Array = npt.NDArray[np.float64]
 
 
 def weights(theta: Array, target: Array, rate: Array, t: Array) -> Array:
-    """Return theta(t); all arguments broadcast, t carries the time axis."""
+    """Return theta(t); all arguments broadcast, t carries the time axis.
+
+    Examples
+    --------
+    >>> weights(np.array(0.0), np.array(2.0), np.array(1.0), np.array([0.0, 1.0])).round(4)
+    array([0.    , 1.2642])
+    """
     # expm1 keeps the digits of an early, small change
     return theta - (target - theta) * np.expm1(-rate * t)
 
 
 def time_to(theta: Array, target: Array, rate: Array, error: Array) -> Array:
-    """Return the time at which ``target - theta`` equals `error`; infinity if it never does."""
+    """Return the time at which ``target - theta`` equals `error`; infinity if it never does.
+
+    Examples
+    --------
+    >>> time_to(np.array(0.0), np.array(2.0), np.array(1.0), np.array([1.0, -1.0])).round(4)
+    array([0.6931,    inf])
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         share = error / (target - theta)
         times = -np.log(share) / rate
