@@ -365,5 +365,5 @@ def test_time_to_refuses_what_it_cannot_answer():
     for bad in (np.nan, np.inf):
         with pytest.raises(ValueError, match="must be finite"):
             lw.time_to(model, level=bad)
-    with pytest.raises(lw.NotSolvable, match="Scalar with decay; .*crossing_time"):
+    with pytest.raises(lw.NotSolvable, match=r"Scalar with decay; .*crossing_time"):
         lw.time_to(lw.Scalar(1.0, 0.1, 0.1, decay=0.1), level=0.5)

@@ -64,19 +64,20 @@ def descend(
         step = STEP_SHARE / fastest if fastest else max(float(t[-1]), 1.0)
     if not np.isfinite(step) or step <= 0:
         raise ValueError(f"the descent step must be positive and finite, got {step}")
-    due = np.rint(t / step)
-    if due[-1] > MAX_STEPS:
+    needed = float(t[-1]) / step
+    if needed > MAX_STEPS:
         raise ValueError(
-            f"descent to t = {t[-1]:g} needs {due[-1]:.3g} steps of {step:.3g}, more than "
+            f"descent to t = {t[-1]:g} needs {needed:.3g} steps of {step:.3g}, more than "
             f"{MAX_STEPS:.0e}; pass step >= {t[-1] / MAX_STEPS:.3g}, or use method='flow'"
         )
-    counts = np.unique(due.astype(np.int64))
+    counts = np.unique(np.rint(t / step).astype(np.int64))
     state, done = model.start, 0
     out = np.empty((len(counts), *state.shape))
-    for index, count in enumerate(counts):
-        for _ in range(count - done):
-            state = state + step * model.velocity(state)
-        out[index], done = state, count
+    with np.errstate(over="ignore", invalid="ignore"):  # a divergence is said below, in words
+        for index, count in enumerate(counts):
+            for _ in range(count - done):
+                state = state + step * model.velocity(state)
+            out[index], done = state, count
     if not np.all(np.isfinite(state)):
         raise ArithmeticError(
             f"gradient descent diverged with step {step:.3g}; the fastest relaxation rate is about "
