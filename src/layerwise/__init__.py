@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from layerwise import measures, networks, tasks, theory
-    from layerwise.reproduce import reproduce
+    from layerwise.reproduction import reproduce
     from layerwise.show.figures import plot
     from layerwise.theory import (
         Diagonal,
@@ -60,7 +60,7 @@ _HOMES = {
     ),
     "layerwise.trace": ("Provenance", "Trace", "TraceError"),
     "layerwise.show.figures": ("plot",),
-    "layerwise.reproduce": ("reproduce",),
+    "layerwise.reproduction": ("reproduce",),
 }
 
 

@@ -156,7 +156,7 @@ class Reproduce:
 
     def run(self) -> None:
         """Carry the phenomena out."""
-        from layerwise.reproduce import PHENOMENA, reproduce
+        from layerwise.reproduction import PHENOMENA, reproduce
 
         reproduce(
             self.phenomenon or PHENOMENA,

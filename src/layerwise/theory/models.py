@@ -34,8 +34,6 @@ class Model(ABC):
 
     #: Names that `Solution[...]` understands for this model.
     quantities: ClassVar[tuple[str, ...]]
-    #: Leading axes of parameters, counted from here, are the batch; 0 where all axes are.
-    vector_fields: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod

@@ -15,7 +15,7 @@ import pytest
 import layerwise as lw
 from layerwise.cli import main
 from layerwise.phenomena import grokking
-from layerwise.reproduce import OutputFolderError, reproduce
+from layerwise.reproduction import OutputFolderError, reproduce
 
 KEYS = [
     "id",
@@ -179,7 +179,7 @@ def test_bad_requests_are_refused_before_anything_is_written(tmp_path, arguments
 
 
 def test_without_mnist_the_stand_in_is_said_loudly(tmp_path, monkeypatch, capsys):
-    from layerwise.reproduce import _data
+    from layerwise.reproduction import _data
 
     monkeypatch.setenv("LAYERWISE_DATA", str(tmp_path))
     monkeypatch.delenv("LAYERWISE_MNIST", raising=False)
