@@ -35,9 +35,9 @@ clean:
 	@touch $@
 
 .venv/installed: .venv/python pyproject.toml
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all]'
 	@touch $@
 
 .venv/developed: .venv/installed pyproject.toml
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all,dev]'
 	@touch $@

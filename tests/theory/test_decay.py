@@ -98,7 +98,7 @@ def test_weights_and_map_agree_with_many_digits(kind, seed):
 
 
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("kind", ["plain", "small", "nearly opposed"])
+@pytest.mark.parametrize("kind", ["plain", "lazy", "small", "nearly opposed"])
 def test_weak_decay_agrees_with_many_digits(kind, seed):
     plain = random_network(kind, seed)
     decay = 10 ** np.random.default_rng(seed).uniform(-9, -3) * plain.fastest()

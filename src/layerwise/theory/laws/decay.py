@@ -18,9 +18,10 @@ Closed form (S >= 0 after a sign flip), with ``nu = (s S/(Z lam) - 1)/2``,
     X4 = I_nu(z) K_nu(x) - K_nu(z) I_nu(x).
 
 The Bessel functions are evaluated exponentially scaled, and the flow, which is autonomous in
-(U, V), is restarted before they leave the range of float64. Where they leave it all the same
-(large nu, long after V has decayed), or where X2 or X4 cancels (nearly aligned or opposed starts
-that decay soon beats), the scalar equation of ``m = ln(y tau)`` is integrated instead,
+(U, V), is restarted before they leave the range of float64. Where nu is large, where they leave
+that range all the same (long after V has decayed), or where X2 or X4 cancels (nearly aligned or
+opposed starts that decay soon beats), the scalar equation of ``m = ln(y tau)`` is integrated
+instead,
 
     m' = (2s/Z)(S - U e^m + V e^{-m - 4 lam t}) - 2 lam;
 
@@ -46,6 +47,7 @@ Array = npt.NDArray[np.float64]
 
 # One Bessel evaluation spans at most this much fitting and this much decay before a restart.
 FIT_SPAN, DECAY_SPAN = 200.0, 5.0
+LARGEST_ORDER = 80.0  # beyond it scipy's Bessel functions lose digits in proportion to the order
 SMALLEST = 1e-280  # a Bessel factor below this has lost its digits to underflow
 CANCELLED = 1e3  # the terms of X2 and X4 may be this much larger than the sums they enter
 TOLERANCE = 3e-14  # about the least that the solvers take
@@ -162,6 +164,8 @@ def _bessel(U: float, V: float, S: float, k: float, decay: float, t: Array) -> A
 
 def _bessel_step(U: float, V: float, S: float, k: float, decay: float, t: Array) -> Array | None:
     nu, z = (k * S / decay - 1) / 2, k * math.sqrt(U) * math.sqrt(V) / decay
+    if nu > LARGEST_ORDER:
+        return None
     q = math.sqrt(V / U)
     x = z * np.exp(-2 * decay * t)
     fade = np.exp(2 * z * np.expm1(-2 * decay * t))  # e^{-2(z - x)}
