@@ -40,8 +40,8 @@ class MLP(nn.Module):
     >>> net = MLP((784, 200, 200, 200, 10), weight_scale=5.0, seed=0)
     >>> net(torch.zeros(2, 784)).shape
     torch.Size([2, 10])
-    >>> [round(float(scale), 1) for scale in net.scales()]
-    [5.0, 5.0, 5.0, 5.0]
+    >>> [round(scale) for scale in net.scales().tolist()]
+    [5, 5, 5, 5]
     """
 
     def __init__(
