@@ -41,10 +41,12 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, force: bool = False)
         for name, content in files.items():
             (aside / name).write_bytes(content)
         aside.chmod(0o755)
+        replaced = aside.with_suffix(".old")
         if path.exists():
-            shutil.rmtree(path)
+            path.replace(replaced)  # kept until the new folder stands
         aside.replace(path)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+    shutil.rmtree(replaced, ignore_errors=True)
     return path

@@ -121,8 +121,9 @@ def _grokking(
     waiting = [one for one in experiments if not (folder / one.key).exists()]
     say(
         f"grokking, size {size}: {len(experiments)} trainings of a deep tanh network on "
-        f"{plan.default.train_size} images ({seeds} seeds: the default, four remedies, the clock "
-        f"over decays and initial scales, no decay); {len(experiments) - len(waiting)} are done."
+        f"{plan.default.train_size} images ({seeds} {'seed' if seeds == 1 else 'seeds'}: the "
+        "default, four remedies, the clock over decays and initial scales, no decay); "
+        f"{len(experiments) - len(waiting)} are done."
     )
     with _one_thread(device):
         if waiting:

@@ -8,7 +8,7 @@ gradient flow ``dw/dt = -dLoss/dw``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, final
 
@@ -75,7 +75,7 @@ class Model(ABC):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Shallow(Model):
     """Linear model without feedback, ``f(x) = sum_k theta_k x_k``: the control of every claim.
 
@@ -99,13 +99,15 @@ class Shallow(Model):
     """
 
     target: Array
-    theta: Array = 0.0  # type: ignore[assignment]
-    rate: Array = 1.0  # type: ignore[assignment]
+    theta: Array
+    rate: Array
 
     quantities: ClassVar[tuple[str, ...]] = ("error", "loss", "map")
 
-    def __post_init__(self) -> None:
-        _broadcast(self, ("target", "theta", "rate"))
+    def __init__(
+        self, target: npt.ArrayLike, theta: npt.ArrayLike = 0.0, rate: npt.ArrayLike = 1.0
+    ) -> None:
+        _fill(self, {"target": target, "theta": theta, "rate": rate})
         _require(self, "rate", self.rate >= 0, "must not be negative")
 
     @property
@@ -141,7 +143,7 @@ class Shallow(Model):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Diagonal(Model):
     """Diagonal linear network, ``f(x) = sum_k x_k a_k b_k``: independent pairs of weights.
 
@@ -175,7 +177,7 @@ class Diagonal(Model):
     target: Array
     a: Array
     b: Array
-    rate: Array = 1.0  # type: ignore[assignment]
+    rate: Array
 
     quantities: ClassVar[tuple[str, ...]] = (
         "alignment",
@@ -186,8 +188,14 @@ class Diagonal(Model):
         "map",
     )
 
-    def __post_init__(self) -> None:
-        _broadcast(self, ("target", "a", "b", "rate"))
+    def __init__(
+        self,
+        target: npt.ArrayLike,
+        a: npt.ArrayLike,
+        b: npt.ArrayLike,
+        rate: npt.ArrayLike = 1.0,
+    ) -> None:
+        _fill(self, {"target": target, "a": a, "b": b, "rate": rate})
         _require(self, "rate", self.rate >= 0, "must not be negative")
 
     @property
@@ -234,7 +242,7 @@ class Diagonal(Model):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Scalar(Model):
     """The 1-h-1 network ``f(x) = (x/Z) sum_i a_i b_i`` of any width: the model of grokking.
 
@@ -274,9 +282,9 @@ class Scalar(Model):
     target: Array
     a: Array
     b: Array
-    scale: Array = 1.0  # type: ignore[assignment]
-    rate: Array = 1.0  # type: ignore[assignment]
-    decay: Array = 0.0  # type: ignore[assignment]
+    scale: Array
+    rate: Array
+    decay: Array
 
     quantities: ClassVar[tuple[str, ...]] = (
         "alignment",
@@ -288,8 +296,17 @@ class Scalar(Model):
         "map",
     )
 
-    def __post_init__(self) -> None:
-        _broadcast(self, ("target", "scale", "rate", "decay"), vectors=("a", "b"))
+    def __init__(
+        self,
+        target: npt.ArrayLike,
+        a: npt.ArrayLike,
+        b: npt.ArrayLike,
+        scale: npt.ArrayLike = 1.0,
+        rate: npt.ArrayLike = 1.0,
+        decay: npt.ArrayLike = 0.0,
+    ) -> None:
+        numbers = {"target": target, "scale": scale, "rate": rate, "decay": decay}
+        _fill(self, numbers, vectors={"a": a, "b": b})
         _require(self, "scale", self.scale > 0, "must be positive")
         _require(self, "rate", self.rate >= 0, "must not be negative")
         _require(self, "decay", self.decay >= 0, "must not be negative")
@@ -354,8 +371,15 @@ def _sum_modes(values: Array) -> Array:
     return values.sum(axis=-1) if values.ndim > 1 else values
 
 
-def _broadcast(model: Model, names: tuple[str, ...], vectors: tuple[str, ...] = ()) -> None:
-    arrays = {name: _real(model, name) for name in (*names, *vectors)}
+def _fill(
+    model: Model,
+    numbers: Mapping[str, npt.ArrayLike],
+    vectors: Mapping[str, npt.ArrayLike] | None = None,
+) -> None:
+    """Set the fields of `model`: numbers of the batch shape, vectors with one axis more."""
+    vectors = vectors or {}
+    kind = type(model).__name__
+    arrays = {name: _real(kind, name, given) for name, given in {**numbers, **vectors}.items()}
     for name in vectors:
         arrays[name] = np.atleast_1d(arrays[name])
     shapes = {name: array.shape for name, array in arrays.items()}
@@ -365,25 +389,25 @@ def _broadcast(model: Model, names: tuple[str, ...], vectors: tuple[str, ...] = 
         leading = [shapes[n][:-1] if n in vectors else shapes[n] for n in arrays]
         batch = np.broadcast_shapes(*leading)
     except ValueError:
-        raise ValueError(f"{type(model).__name__}: shapes do not fit: {said}") from None
+        raise ValueError(f"{kind}: shapes do not fit: {said}") from None
     if 0 in (*batch, *units):
-        raise ValueError(f"{type(model).__name__}: there is nothing to solve, shapes are {said}")
+        raise ValueError(f"{kind}: there is nothing to solve, shapes are {said}")
     for name, array in arrays.items():
         value = np.array(np.broadcast_to(array, batch + units if name in vectors else batch))
         value.flags.writeable = False
         object.__setattr__(model, name, value)
 
 
-def _real(model: Model, name: str) -> Array:
-    given = np.asarray(getattr(model, name))
+def _real(kind: str, name: str, values: npt.ArrayLike) -> Array:
+    given = np.asarray(values)
     if given.dtype.kind not in "biuf":
-        raise TypeError(f"{type(model).__name__}: {name} must be real numbers, got {given.dtype}")
+        raise TypeError(f"{kind}: {name} must be real numbers, got {given.dtype}")
     array = given.astype(np.float64)
     if not np.all(np.isfinite(array)):
         bad = array[~np.isfinite(array)][0]
-        raise ValueError(f"{type(model).__name__}: {name} must be finite, got {bad}")
+        raise ValueError(f"{kind}: {name} must be finite, got {bad}")
     if np.any(np.abs(array) > LARGEST):
-        raise ValueError(f"{type(model).__name__}: {name} is larger than {LARGEST:g} in size")
+        raise ValueError(f"{kind}: {name} is larger than {LARGEST:g} in size")
     return array
 
 

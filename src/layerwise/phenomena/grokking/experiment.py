@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -192,9 +192,8 @@ def plan(size: str, data: str) -> Plan:
     * laptop: width 200, decoupled decay 0.3, 1000 images: every effect in a few minutes;
     * paper: the published settings (width 512, coupled decay 1e-4, 2000 epochs), all steps.
     """
-    # the 8x8 digits are few and easy: with more than 200 of them there is no delay to see
-    few = {"train_size": 200, "test_size": 797} if data == "digits" else {}
-    rates, scales = (0.3, 0.6, 1.0), (3.5, 5.0, 7.0, 10.0)
+    rates: tuple[float, ...] = (0.3, 0.6, 1.0)
+    scales: tuple[float, ...] = (3.5, 5.0, 7.0, 10.0)
     match size:
         case "smoke":
             default = Grokking(data=data, weight_decay=0.5, steps=2400, points=70)
@@ -208,7 +207,8 @@ def plan(size: str, data: str) -> Plan:
             )  # fmt: skip
         case _:
             raise ValueError(nearest(size, SIZES, kind="size"))
-    default = replace(default, **few)
+    if data == "digits":  # few and easy: with more than 200 of them there is no delay to see
+        default = replace(default, train_size=200, test_size=797)
     remedies = {
         "weight": replace(default, weight_scale=1.0),
         "target": replace(default, target_scale=30.0),
@@ -290,7 +290,7 @@ def twin(experiment: Grokking, excess: float, fit_step: float, steps: np.ndarray
 
 
 @cache
-def _images(data: str, train_size: int, test_size: int, seed: int) -> tuple:
+def _images(data: str, train_size: int, test_size: int, seed: int) -> tuple[Any, ...]:
     from layerwise.tasks import images
 
     loaded = images.load(data)

@@ -96,7 +96,13 @@ def weights(
     return Path((up + down) / 2, sign * (up - down) / 2, closed)
 
 
-def fit_time(ratio: Array, rate: Array, scale: Array, target: Array, eps: float) -> Array:
+def fit_time(
+    ratio: npt.ArrayLike,
+    rate: npt.ArrayLike,
+    scale: npt.ArrayLike,
+    target: npt.ArrayLike,
+    eps: float,
+) -> Array:
     """Return the lazy time to fit the data within eps, ``Z ln(1/eps)/(2 s Sigma_0)``.
 
     `ratio` is the weight-to-target ratio ``Sigma_0/|S|``, large in the lazy regime.
@@ -107,10 +113,10 @@ def fit_time(ratio: Array, rate: Array, scale: Array, target: Array, eps: float)
     0.2303
     """
     size = np.asarray(ratio, dtype=float) * np.abs(target)
-    return np.asarray(scale * math.log(1 / eps) / (2 * rate * size))
+    return np.asarray(np.asarray(scale) * math.log(1 / eps) / (2 * np.asarray(rate) * size))
 
 
-def rich_time(ratio: Array, decay: Array, depth: float = 2.0) -> Array:
+def rich_time(ratio: npt.ArrayLike, decay: npt.ArrayLike, depth: float = 2.0) -> Array:
     """Return when decay has brought large weights down to the target's size.
 
     ``t_rich = ln(ratio)/(depth decay)``, 0 where ratio <= 1: each of `depth` layers shrinks as
