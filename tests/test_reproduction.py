@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,6 +145,16 @@ def test_ctrl_c_leaves_a_state_that_the_same_command_goes_on_from(tmp_path):
     assert {claim.verdict for claim in claims} == {"undecided"}
 
 
+def test_a_damaged_run_is_an_error_before_work(smoke, tmp_path, monkeypatch):
+    out, _ = smoke
+    copy = shutil.copytree(out, tmp_path / "runs")
+    key = grokking.plan("smoke", "digits").default.key
+    (copy / key / "run.json").unlink()
+    monkeypatch.setattr(grokking.Grokking, "measure", None)
+    with pytest.raises(lw.TraceError, match=r"half-written: run\.json missing; delete it"):
+        reproduce("grokking", size="smoke", seeds=3, out=copy, quiet=True)
+
+
 def test_a_foreign_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(OutputFolderError, match="not a reproduction of ours"):
@@ -175,6 +186,15 @@ def test_bad_requests_are_refused_before_anything_is_written(tmp_path, arguments
     given = {"phenomenon": "grokking", "size": "smoke"} | arguments
     with pytest.raises(ValueError, match=message):
         reproduce(given.pop("phenomenon"), out=tmp_path / "runs", quiet=True, **given)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_package_is_named_with_its_extra_before_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "layerwise.reproduction.find_spec", lambda name: None if name == "matplotlib" else True
+    )
+    with pytest.raises(ImportError, match=r"needs matplotlib: pip install 'layerwise\[plot\]'"):
+        reproduce("grokking", size="smoke", out=tmp_path / "runs", quiet=True)
     assert not (tmp_path / "runs").exists()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -26,6 +27,7 @@ __all__ = ["PHENOMENA", "OutputFolderError", "reproduce"]
 
 PHENOMENA = ("grokking",)
 MARKER = "reproduction.json"
+NEEDED = (("torch", "torch"), ("matplotlib", "plot"), ("sklearn", "data"))  # and their extras
 
 Say = Callable[[str], None]
 
@@ -75,6 +77,8 @@ def reproduce(
     ------
     ValueError
         For an unknown phenomenon, size or device, or fewer than one seed.
+    ImportError
+        If an optional package is missing; the message names the extra to install.
     OutputFolderError
         If `out` holds something else, see `force`.
 
@@ -83,7 +87,8 @@ def reproduce(
     >>> import layerwise as lw
     >>> claims = lw.reproduce("grokking", size="smoke", out="runs/")  # doctest: +SKIP
     """
-    names = (phenomenon,) if isinstance(phenomenon, str) else tuple(phenomenon) or PHENOMENA
+    asked = (phenomenon,) if isinstance(phenomenon, str) else tuple(phenomenon)
+    names = tuple(dict.fromkeys(asked)) or PHENOMENA
     for name in names:
         if name not in PHENOMENA:
             raise ValueError(nearest(name, PHENOMENA, kind="phenomenon"))
@@ -91,6 +96,9 @@ def reproduce(
         raise ValueError(nearest(size, SIZES, kind="size"))
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}")
+    for module, extra in NEEDED:
+        if find_spec(module) is None:
+            raise ImportError(f"reproduce needs {module}: pip install 'layerwise[{extra}]'")
     from layerwise.train import as_device  # torch is loaded only once the request is sound
 
     as_device(device)
@@ -118,12 +126,14 @@ def _grokking(
 ) -> Study:
     plan = grokking.plan(size, data)
     experiments = plan.experiments(seeds)
-    waiting = [one for one in experiments if not (folder / one.key).exists()]
+    # read first what is there, so that a damaged run is an error before work
+    runs = {one: run(one, folder) for one in experiments if (folder / one.key).exists()}
+    waiting = [one for one in experiments if one not in runs]
     say(
         f"grokking, size {size}: {len(experiments)} trainings of a deep tanh network on "
         f"{plan.default.train_size} images ({seeds} {'seed' if seeds == 1 else 'seeds'}: the "
         "default, four remedies, the clock over decays and initial scales, no decay); "
-        f"{len(experiments) - len(waiting)} are done."
+        f"{len(runs)} are done."
     )
     with _one_thread(device):
         if waiting:
@@ -135,10 +145,9 @@ def _grokking(
         with Runs({names[one]: one.work() for one in waiting}, quiet=quiet) as progress:
             for one in waiting:
                 progress.begin(names[one])
-                run(one, folder, device=device, tick=progress.step)
+                runs[one] = run(one, folder, device=device, tick=progress.step)
                 progress.end()
-    runs = [run(one, folder) for one in experiments]  # all are there now, and only read
-    return grokking.study(grokking.Results.of(plan, size, seeds, runs))
+    return grokking.study(grokking.Results.of(plan, size, seeds, runs.values()))
 
 
 def _data(size: str, say: Say) -> str:
@@ -207,7 +216,7 @@ def _tell(claims: Sequence[Claim], say: Say) -> None:
         measured = "–" if claim.measured is None else f"{claim.measured:.3g}"
         low, high = claim.interval
         say(f"{claim.verdict:>10}  {claim.id:<32} measured {measured:>7}  "
-            f"interval [{low:.3g}, {high:.3g}]  {claim.seeds} seeds, {claim.data}")  # fmt: skip
+            f"interval [{low:.3g}, {high:.3g}]  seeds: {claim.seeds}, {claim.data}")  # fmt: skip
 
 
 def _minutes(seconds: float) -> str:
