@@ -5,6 +5,7 @@ The flow is the independent check of every closed form, and the answer where the
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -97,15 +98,20 @@ def _integrate(part: Model, t: Array, rtol: float) -> Array:
     if part.fastest() * horizon > STIFF:
         solver = {"method": "LSODA", "jac": lambda time, state: part.jacobian(state)}
     scale = np.min(np.abs(start[start != 0]), initial=1.0)
-    solution = solve_ivp(
-        lambda time, state: part.velocity(state),
-        (0.0, horizon),
-        start,
-        t_eval=t,
-        rtol=rtol,
-        atol=ATOL_SHARE * rtol * scale,
-        **solver,
-    )
+    with warnings.catch_warnings():  # LSODA also warns of what is raised below
+        warnings.simplefilter("ignore", UserWarning)
+        solution = solve_ivp(
+            lambda time, state: part.velocity(state),
+            (0.0, horizon),
+            start,
+            t_eval=t,
+            rtol=rtol,
+            atol=ATOL_SHARE * rtol * scale,
+            **solver,
+        )
     if not solution.success:
-        raise ArithmeticError(f"the flow of {part} failed: {solution.message}")
+        raise ArithmeticError(
+            f"the flow of {type(part).__name__} failed ({solution.message.strip()}); the fastest "
+            f"rate times the horizon is {part.fastest() * horizon:.2g}"
+        )
     return np.asarray(solution.y.T)

@@ -34,6 +34,7 @@ against 50-digit arithmetic.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -220,8 +221,15 @@ def _integrated(U: float, V: float, S: float, k: float, decay: float, t: Array) 
     for inside, solver in ((early & (t > 0), explicit), (~early, implicit)):
         if np.any(inside):
             at = t[inside]
-            solution = solve_ivp(slope, (0.0, at[-1]), [0.0], t_eval=at, **solver)
+            with warnings.catch_warnings():  # LSODA also warns of what is raised below
+                warnings.simplefilter("ignore", UserWarning)
+                solution = solve_ivp(slope, (0.0, at[-1]), [0.0], t_eval=at, **solver)
             if not solution.success:
-                raise ArithmeticError(f"the scalar equation failed: {solution.message}")
+                fastest = 2 * k * (S + U + V)
+                raise ArithmeticError(
+                    f"no law covers this problem: the scalar equation of the decayed network "
+                    f"failed ({solution.message.strip()}); its fastest rate {fastest:.2g} is "
+                    f"{fastest / decay:.1g} times the decay"
+                )
             m[inside] = solution.y[0]
     return m
