@@ -103,3 +103,9 @@ def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'layerwise' has no attribute 'Perceptron'"):
         lw.Perceptron  # noqa: B018
     assert not hasattr(lw, "sovle")
+
+
+def test_networks_without_torch_name_the_extra():
+    code = "import sys; sys.modules['torch'] = None; import layerwise as lw; lw.networks"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "layerwise.networks needs PyTorch: pip install 'layerwise[torch]'" in done.stderr

@@ -66,7 +66,13 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
-        return import_module(f"layerwise.{name}")
+        try:
+            return import_module(f"layerwise.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            hint = f"layerwise.{name} needs PyTorch: pip install 'layerwise[torch]'"
+            raise ModuleNotFoundError(hint, name="torch") from None
     if name == "__version__":
         from importlib.metadata import version
 
