@@ -62,6 +62,13 @@ def test_all_ten_claims_are_there_with_their_ids():
     assert all(claim.phenomenon == "grokking" for claim in judged)
 
 
+def test_the_claims_say_what_else_they_rest_on():
+    statements = {claim.id: claim.statement for claim in study(results(as_published)).claims}
+    assert "Test accuracy at t_fit: 0.3 [0.3, 0.3]." in statements["grokking.delay"]
+    for decay in ("0.3", "0.6", "1"):
+        assert f"decay {decay}: 0.9" in statements["grokking.clock.decay"]
+
+
 def test_a_world_that_follows_the_theory_supports_what_it_should():
     verdicts = {claim.id: claim.verdict for claim in study(results(as_published)).claims}
     for name in ("delay", "remedy.weight", "remedy.input", "target-equals-output", "no-decay"):

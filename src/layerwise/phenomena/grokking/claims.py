@@ -34,20 +34,22 @@ def delay(results: Results) -> Claim:
     clock = results.predicted_decay_times(default)
     rate = default.learning_rate * default.weight_decay
     fit, last = results.fit_steps(default), _last(results, default)
+    at_fit = results.at_fit(default)
     predicted = _mean(clock / rate / fit) if rate else None
     # a run that never generalised did not do so before its last step: a lower bound of the delay
     claim = _claim(
         results,
         "grokking.delay",
         "With large initial weights the network fits its training images while test accuracy is "
-        f"below 0.5, and reaches test accuracy {GENERAL} late: t85/t_fit above 8.",
+        f"below 0.5, and reaches test accuracy {GENERAL} late: t85/t_fit above 8. Test accuracy "
+        f"at t_fit: {_seen(at_fit)}.",
         f"{FIGURE_8}a; predicted by the {CLOCK}",
         predicted,
         np.minimum(results.general_steps(default), last) / fit,
         accept=(8.0, math.inf),
         log=True,
     )
-    _, low, high = interval(results.at_fit(default).tolist())
+    _, low, high = interval(at_fit.tolist())
     memorised = judge(low, high, (-math.inf, 0.5), results.seeds)
     return _with_verdict(claim, _worst(claim.verdict, memorised))
 
@@ -118,21 +120,24 @@ def clock_decay(results: Results) -> Claim:
     """The delay is counted in decay times."""
     decays = results.plan.decays
     times = np.array([results.decay_times(run) for run in decays])
-    rates = ", ".join(f"{run.weight_decay:g}" for run in decays)
+    each = "; ".join(
+        f"decay {run.weight_decay:g}: {_seen(row)}" for run, row in zip(decays, times, strict=True)
+    )
     calibrated = [run for run in decays if run in results.plan.scales]
     predicted = _mean(results.decay_times(calibrated[0])) if calibrated else None
     claim = _claim(
         results,
         "grokking.clock.decay",
-        f"t85 x lr x decay is one constant for decays {rates}: its mean over the decays, and its "
-        "mean over seeds at each decay, lie within 0.75 to 1.05. Predicted: the value at decay 1.",
+        "t85 x lr x decay is one constant for all decays: its mean over the decays, and its mean "
+        "over seeds at each decay, lie within 0.75 to 1.05. Predicted: the value at decay 1. "
+        f"At {each}.",
         CLOCK,
         predicted,
         np.mean(times, axis=0),
         accept=(0.75, 1.05),
     )
-    each = [0.75 <= mean <= 1.05 for mean in np.mean(times, axis=1)]
-    return claim if all(each) else _with_verdict(claim, _worst(claim.verdict, Verdict.UNDECIDED))
+    inside = all(0.75 <= mean <= 1.05 for mean in np.mean(times, axis=1))
+    return claim if inside else _with_verdict(claim, _worst(claim.verdict, Verdict.UNDECIDED))
 
 
 def clock_scale(results: Results) -> Claim:
@@ -214,6 +219,11 @@ def _with_verdict(claim: Claim, verdict: Verdict) -> Claim:
 def _worst(*verdicts: Verdict) -> Verdict:
     ranking = (Verdict.REFUTED, Verdict.UNDECIDED, Verdict.SUPPORTED)
     return min(verdicts, key=ranking.index)
+
+
+def _seen(values: np.ndarray) -> str:
+    mean, low, high = interval(values.tolist())
+    return f"{mean:.3g} [{low:.3g}, {high:.3g}]" if math.isfinite(mean) else "not reached"
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> float | None:
