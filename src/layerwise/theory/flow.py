@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from layerwise.theory.models import Model
+from layerwise.theory.model import Model
 
 __all__ = ["descend", "flow"]
 

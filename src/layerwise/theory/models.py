@@ -7,71 +7,19 @@ gradient flow ``dw/dt = -dLoss/dw``.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
 
 from layerwise import measures
-from layerwise.names import nearest
+from layerwise.theory.model import Model, fill, require, sum_modes
 
-__all__ = ["Diagonal", "Model", "Scalar", "Shallow"]
+__all__ = ["Diagonal", "Scalar", "Shallow"]
 
 Array = npt.NDArray[np.float64]
-
-LARGEST = 1e150  # squares of larger numbers leave the range of float64
-
-
-class Model(ABC):
-    """A layerwise linear model, seen by the solvers as an array of weights.
-
-    The weights are kept as one array of shape (..., *blocks, d): `blocks` are independent parts
-    that never meet in the equations of motion, d the number of weights in one of them.
-    """
-
-    #: Names that `Solution[...]` understands for this model.
-    quantities: ClassVar[tuple[str, ...]]
-
-    @property
-    @abstractmethod
-    def start(self) -> Array:
-        """Initial weights, shape (*blocks, d)."""
-
-    @abstractmethod
-    def split(self, state: Array) -> tuple[Array, ...]:
-        """Return the weights of a state array, one array per layer."""
-
-    @abstractmethod
-    def velocity(self, state: Array) -> Array:
-        """Return ``-dLoss/dw`` (with decay), same shape as `state` (..., *blocks, d)."""
-
-    @abstractmethod
-    def jacobian(self, state: Array) -> Array:
-        """Return d velocity / d state of an undivided part, shape (d, d)."""
-
-    @abstractmethod
-    def fastest(self) -> float:
-        """Return a bound on the largest relaxation rate met along the flow."""
-
-    @abstractmethod
-    def parts(self) -> Iterator[Model]:
-        """Yield the independent parts, in the order of ``np.ndindex`` over the blocks."""
-
-    @abstractmethod
-    def quantity(self, name: str, state: Array) -> Array:
-        """Return a quantity by name from states of shape (T, *blocks, d)."""
-
-    def config(self) -> dict[str, Any]:
-        """Return the parameters as JSON values, with the model's name."""
-        values = {f.name: getattr(self, f.name).tolist() for f in fields(self)}  # type: ignore[arg-type]
-        return {"model": type(self).__name__, **values}
-
-    def _unknown(self, name: str) -> KeyError:
-        kind = f"quantity of {type(self).__name__}"
-        return KeyError(nearest(name, self.quantities, kind=kind))
 
 
 @final
@@ -107,8 +55,8 @@ class Shallow(Model):
     def __init__(
         self, target: npt.ArrayLike, theta: npt.ArrayLike = 0.0, rate: npt.ArrayLike = 1.0
     ) -> None:
-        _fill(self, {"target": target, "theta": theta, "rate": rate})
-        _require(self, "rate", self.rate >= 0, "must not be negative")
+        fill(self, {"target": target, "theta": theta, "rate": rate})
+        require(self, "rate", self.rate >= 0, "must not be negative")
 
     @property
     def start(self) -> Array:
@@ -138,8 +86,8 @@ class Shallow(Model):
             case "error":
                 return self.target - theta
             case "loss":
-                return _sum_modes(self.rate * (self.target - theta) ** 2 / 2)
-        raise self._unknown(name)
+                return sum_modes(self.rate * (self.target - theta) ** 2 / 2)
+        raise self.unknown(name)
 
 
 @final
@@ -195,8 +143,8 @@ class Diagonal(Model):
         b: npt.ArrayLike,
         rate: npt.ArrayLike = 1.0,
     ) -> None:
-        _fill(self, {"target": target, "a": a, "b": b, "rate": rate})
-        _require(self, "rate", self.rate >= 0, "must not be negative")
+        fill(self, {"target": target, "a": a, "b": b, "rate": rate})
+        require(self, "rate", self.rate >= 0, "must not be negative")
 
     @property
     def start(self) -> Array:
@@ -231,14 +179,14 @@ class Diagonal(Model):
             case "error":
                 return self.target - a * b
             case "loss":
-                return _sum_modes(self.rate * (self.target - a * b) ** 2 / 2)
+                return sum_modes(self.rate * (self.target - a * b) ** 2 / 2)
             case "conserved":
                 return np.asarray(measures.pair_imbalance(a, b))
             case "kernel":
                 return a * a + b * b
             case "alignment":
                 return np.asarray(measures.alignment(a[..., None], b[..., None]))
-        raise self._unknown(name)
+        raise self.unknown(name)
 
 
 @final
@@ -306,10 +254,10 @@ class Scalar(Model):
         decay: npt.ArrayLike = 0.0,
     ) -> None:
         numbers = {"target": target, "scale": scale, "rate": rate, "decay": decay}
-        _fill(self, numbers, vectors={"a": a, "b": b})
-        _require(self, "scale", self.scale > 0, "must be positive")
-        _require(self, "rate", self.rate >= 0, "must not be negative")
-        _require(self, "decay", self.decay >= 0, "must not be negative")
+        fill(self, numbers, vectors={"a": a, "b": b})
+        require(self, "scale", self.scale > 0, "must be positive")
+        require(self, "rate", self.rate >= 0, "must not be negative")
+        require(self, "decay", self.decay >= 0, "must not be negative")
 
     @property
     def start(self) -> Array:
@@ -360,58 +308,7 @@ class Scalar(Model):
                 return np.asarray(measures.magnitude(a, b, self.scale))
             case "alignment":
                 return np.asarray(measures.alignment(a, b))
-        raise self._unknown(name)
+        raise self.unknown(name)
 
     def _map(self, a: Array, b: Array) -> Array:
         return np.asarray(measures.product(a, b, self.scale))
-
-
-def _sum_modes(values: Array) -> Array:
-    # (T, ..., modes) -> (T, ...); a model without a mode axis is its own single mode
-    return values.sum(axis=-1) if values.ndim > 1 else values
-
-
-def _fill(
-    model: Model,
-    numbers: Mapping[str, npt.ArrayLike],
-    vectors: Mapping[str, npt.ArrayLike] | None = None,
-) -> None:
-    """Set the fields of `model`: numbers of the batch shape, vectors with one axis more."""
-    vectors = vectors or {}
-    kind = type(model).__name__
-    arrays = {name: _real(kind, name, given) for name, given in {**numbers, **vectors}.items()}
-    for name in vectors:
-        arrays[name] = np.atleast_1d(arrays[name])
-    shapes = {name: array.shape for name, array in arrays.items()}
-    said = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-    try:
-        units = np.broadcast_shapes(*(shapes[name][-1:] for name in vectors))
-        leading = [shapes[n][:-1] if n in vectors else shapes[n] for n in arrays]
-        batch = np.broadcast_shapes(*leading)
-    except ValueError:
-        raise ValueError(f"{kind}: shapes do not fit: {said}") from None
-    if 0 in (*batch, *units):
-        raise ValueError(f"{kind}: there is nothing to solve, shapes are {said}")
-    for name, array in arrays.items():
-        value = np.array(np.broadcast_to(array, batch + units if name in vectors else batch))
-        value.flags.writeable = False
-        object.__setattr__(model, name, value)
-
-
-def _real(kind: str, name: str, values: npt.ArrayLike) -> Array:
-    given = np.asarray(values)
-    if given.dtype.kind not in "biuf":
-        raise TypeError(f"{kind}: {name} must be real numbers, got {given.dtype}")
-    array = given.astype(np.float64)
-    if not np.all(np.isfinite(array)):
-        bad = array[~np.isfinite(array)][0]
-        raise ValueError(f"{kind}: {name} must be finite, got {bad}")
-    if np.any(np.abs(array) > LARGEST):
-        raise ValueError(f"{kind}: {name} is larger than {LARGEST:g} in size")
-    return array
-
-
-def _require(model: Model, name: str, holds: npt.NDArray[np.bool_], rule: str) -> None:
-    if not np.all(holds):
-        bad = getattr(model, name)[~holds].flat[0]
-        raise ValueError(f"{type(model).__name__}: {name} {rule}, got {bad}")

@@ -12,7 +12,8 @@ from layerwise.names import nearest
 from layerwise.theory import sources
 from layerwise.theory.flow import descend, flow
 from layerwise.theory.laws import decay, pair, shallow
-from layerwise.theory.models import Diagonal, Model, Scalar, Shallow
+from layerwise.theory.model import Model
+from layerwise.theory.models import Diagonal, Scalar, Shallow
 from layerwise.trace import Provenance, Trace, versions
 
 __all__ = ["NotSolvable", "Solution", "solve", "time_to"]
