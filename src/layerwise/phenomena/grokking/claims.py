@@ -162,8 +162,8 @@ def no_decay(results: Results) -> Claim:
     return _claim(
         results,
         "grokking.no-decay",
-        f"Without decay the delay does not end: the best test accuracy in {run.steps} steps stays "
-        f"below {GENERAL}. Predicted: that at t_fit, as the scalar model has no late phase.",
+        f"Without decay the delay does not end within {run.steps} steps: the best test accuracy "
+        f"stays below {GENERAL}. Predicted: that at t_fit, as the scalar model has no late phase.",
         "exact 1-h-1 law without decay (its imbalance is conserved)",
         _mean(results.at_fit(run)),
         np.array(best),
