@@ -128,6 +128,8 @@ def test_ctrl_c_leaves_a_state_that_the_same_command_goes_on_from(tmp_path):
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "runs")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # a parent that ignores Ctrl-C, as a background job does, would hand that on
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not list((tmp_path / "runs").glob("grokking-*")) and time.monotonic() < deadline:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
+import signal
 from itertools import chain
 
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from layerwise.networks import MLP
 from layerwise.train import Training, as_device, descend, log_grid, train
@@ -95,6 +97,59 @@ def test_an_interrupted_run_resumes_bit_for_bit(tmp_path, when):
         assert torch.equal(one, other)
 
 
+@pytest.fixture
+def ctrl_c():
+    """Let Ctrl-C interrupt, also where the parent of the tests ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_right_after_an_update_resumes_bit_for_bit(tmp_path):
+    training = Training("adamw", 0.01, 0.3, batch=16, steps=40, points=15)
+    whole = net()
+    wanted = run(training, whole)
+    updates = []
+
+    def press(optimizer, *_):
+        updates.append(1)
+        if len(updates) == 13:
+            signal.raise_signal(signal.SIGINT)
+
+    checkpoint = tmp_path / "state"
+    hook = register_optimizer_step_post_hook(press)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(training, net(), checkpoint=checkpoint)
+    finally:
+        hook.remove()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed = net(seed=99)
+    assert run(training, resumed, checkpoint=checkpoint) == wanted
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_at_the_last_update_is_not_lost(tmp_path):
+    training = Training(steps=5)
+    updates = []
+
+    def press(optimizer, *_):
+        updates.append(1)
+        if len(updates) == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    hook = register_optimizer_step_post_hook(press)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(training, net(), checkpoint=tmp_path / "state")
+    finally:
+        hook.remove()
+    assert run(training, net(), checkpoint=tmp_path / "state") == run(training, net())
+
+
 def test_state_is_kept_every_few_seconds(tmp_path, monkeypatch):
     monkeypatch.setattr("layerwise.train.CHECKPOINT_SECONDS", 0.0)
     checkpoint = tmp_path / "state"
@@ -161,8 +216,9 @@ def test_bad_settings_are_refused(fields, message):
 
 def test_devices_are_checked_before_work():
     assert as_device("cpu") == torch.device("cpu")
-    with pytest.raises(ValueError, match="unknown device 'tpu9'"):
-        as_device("tpu9")
+    for name in ("tpu9", "cuda:first", "meta"):
+        with pytest.raises(ValueError, match=f"unknown device '{name}'"):
+            as_device(name)
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="sees no CUDA device"):
             as_device("cuda")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from layerwise.files import write_file
 
 __all__ = ["History", "Training", "as_device", "descend", "log_grid", "train"]
 
@@ -94,11 +100,11 @@ def as_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f"unknown device {name!r}; use 'cpu' or 'cuda'") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"unknown device {name!r}; use 'cpu' or 'cuda'")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda' was asked for, but this PyTorch sees no CUDA device")
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"unknown device {name!r}; use 'cpu' or 'cuda'")
     return device
 
 
@@ -148,12 +154,14 @@ def train(
     Parameters
     ----------
     observe
-        Called on the grid, before the update of that step; returns numbers or tensors by name.
+        Called on the grid, before the update of that step; returns numbers, or lists of them, by
+        name.
     stop
         Called after each observation; true ends the training early.
     checkpoint
         A file. State is kept there every few seconds and on interruption; if it exists, training
-        goes on from it, bit for bit as if it had never stopped. Removing it is up to the caller.
+        goes on from it, bit for bit as if it had never stopped: Ctrl-C waits for the end of the
+        step. Removing the file is up to the caller.
     tick
         Called with every step, for a progress bar.
     """
@@ -171,15 +179,17 @@ def train(
     def save(checkpoint: Path, step: int) -> None:
         state = {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
         state |= {"step": step, "steps": steps, "rows": rows}
-        aside = checkpoint.with_suffix(".aside")
-        torch.save(state, aside)
-        aside.replace(checkpoint)
+        content = io.BytesIO()
+        torch.save(state, content)
+        write_file(checkpoint, content.getvalue())
 
     saved, step = time.monotonic(), start
-    with _denormals_flushed():
+    with _denormals_flushed(), _interrupts_held() as interrupted:
         try:
             for step in descend(net, x, y, training, optimizer, seed=seed, start=start):
                 tick(step)
+                if interrupted():
+                    raise KeyboardInterrupt
                 if step in due and step not in steps[-1:]:
                     row = observe(net)
                     steps.append(step)
@@ -194,6 +204,33 @@ def train(
                 save(checkpoint, step)
             raise
     return History(tuple(steps), tuple(rows))
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[Callable[[], bool]]:
+    """Hold the first Ctrl-C back and yield a function that says whether it came.
+
+    An interrupt in the middle of an update would leave weights and step number out of step. A
+    second Ctrl-C is not held.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    here = threading.current_thread() is threading.main_thread()
+    if not here or not callable(handler):  # nothing would interrupt this loop
+        yield lambda: False
+        return
+    pressed: list[int] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, handler)
+
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if pressed:
+        raise KeyboardInterrupt  # it came after the last look
 
 
 @contextmanager
