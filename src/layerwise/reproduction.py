@@ -18,7 +18,7 @@ from typing import Any
 from layerwise.files import write_file
 from layerwise.names import nearest
 from layerwise.phenomena import grokking
-from layerwise.phenomena.base import SIZES, Claim, Experiment, Study, run
+from layerwise.phenomena.base import SIZES, Claim, Study, run
 from layerwise.show import report
 from layerwise.show.progress import Runs
 from layerwise.tasks import images
@@ -189,10 +189,10 @@ def _said(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
-def _seconds_per_step(experiment: Experiment, folder: Path, device: str) -> float:
+def _seconds_per_step(experiment: grokking.Grokking, folder: Path, device: str) -> float:
     """Time a few steps of a throw-away training."""
     stamps: list[float] = []
-    trial = replace(experiment, steps=40, points=3, tail=0.0)  # type: ignore[call-arg]
+    trial = replace(experiment, steps=40, points=3, tail=0.0)
     trial.measure(folder / ".pace", device, lambda step: stamps.append(time.perf_counter()))
     return median(later - earlier for earlier, later in pairwise(stamps[5:]))
 

@@ -133,5 +133,5 @@ def _units(a: Array, b: Array, *numbers: Array) -> tuple[Array, ...]:
         f"a and b must share their last axis (hidden units), got {tuple(a.shape)} and "
         f"{tuple(b.shape)}",
     )
-    need(bool(xp.all(rest[-1] > 0)) if rest else True, "the output scale Z must be positive")
+    need(bool(xp.all(rest[-1] > 0)), "the output scale Z must be positive")
     return (xp, a, b, *rest)

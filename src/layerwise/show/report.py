@@ -127,9 +127,8 @@ ICON = (
 def write(studies: Sequence[Study], path: Path, *, command: str) -> Path:
     """Write the report of `studies` to the file `path` and return it.
 
-    `command` is the line that makes the report again. The page is written
-    aside and then renamed: a page that stood there is replaced whole or not at all. The same
-    input gives the same bytes.
+    `command` is the line that makes the report again. The page is written aside and then renamed:
+    a page that stood there is replaced whole or not at all. The same input gives the same bytes.
 
     Raises
     ------

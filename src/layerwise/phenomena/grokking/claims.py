@@ -51,7 +51,7 @@ def delay(results: Results) -> Claim:
     )
     _, low, high = interval(at_fit.tolist())
     memorised = judge(low, high, (-math.inf, 0.5), results.seeds)
-    return _with_verdict(claim, _worst(claim.verdict, memorised))
+    return replace(claim, verdict=_worst(claim.verdict, memorised))
 
 
 def remedy(results: Results, name: str) -> Claim:
@@ -137,7 +137,7 @@ def clock_decay(results: Results) -> Claim:
         accept=(0.75, 1.05),
     )
     inside = all(0.75 <= mean <= 1.05 for mean in np.mean(times, axis=1))
-    return claim if inside else _with_verdict(claim, _worst(claim.verdict, Verdict.UNDECIDED))
+    return claim if inside else replace(claim, verdict=_worst(claim.verdict, Verdict.UNDECIDED))
 
 
 def clock_scale(results: Results) -> Claim:
@@ -210,10 +210,6 @@ def _claim(
         size=results.size,
         verdict=judge(low, high, accept, results.seeds),
     )
-
-
-def _with_verdict(claim: Claim, verdict: Verdict) -> Claim:
-    return replace(claim, verdict=verdict)
 
 
 def _worst(*verdicts: Verdict) -> Verdict:
