@@ -1,0 +1,11 @@
+"""Layerwise linear models: linear in the input, a product of layers in the parameters.
+
+Every model is a frozen dataclass of float64 arrays. The loss is ``1/2 E|y - f(x)|^2`` without its
+irreducible part, and time is that of the gradient flow ``dw/dt = -dLoss/dw``.
+"""
+
+from layerwise.theory.models.diagonal import Diagonal
+from layerwise.theory.models.scalar import Scalar
+from layerwise.theory.models.shallow import Shallow
+
+__all__ = ["Diagonal", "Scalar", "Shallow"]
