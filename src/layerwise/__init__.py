@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from layerwise.show.figures import plot
     from layerwise.theory import (
         Diagonal,
+        Linear,
         NotSolvable,
         Scalar,
         Shallow,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Diagonal",
+    "Linear",
     "NotSolvable",
     "Provenance",
     "Scalar",
@@ -51,6 +53,7 @@ _ROOMS = ("measures", "networks", "tasks", "theory")
 _HOMES = {
     "layerwise.theory": (
         "Diagonal",
+        "Linear",
         "NotSolvable",
         "Scalar",
         "Shallow",

@@ -1,7 +1,24 @@
 """What is exactly known: models, their closed forms, and the flow that checks them."""
 
+from layerwise.theory.errors import NotSolvable
 from layerwise.theory.model import Model
-from layerwise.theory.models import Diagonal, Scalar, Shallow
-from layerwise.theory.solve import NotSolvable, Solution, solve, time_to
+from layerwise.theory.models import Diagonal, Linear, Scalar, Shallow
+from layerwise.theory.regime import Regime
+from layerwise.theory.solution import Solution
+from layerwise.theory.solve import solve
+from layerwise.theory.structure import Assumption
+from layerwise.theory.times import time_to
 
-__all__ = ["Diagonal", "Model", "NotSolvable", "Scalar", "Shallow", "Solution", "solve", "time_to"]
+__all__ = [
+    "Assumption",
+    "Diagonal",
+    "Linear",
+    "Model",
+    "NotSolvable",
+    "Regime",
+    "Scalar",
+    "Shallow",
+    "Solution",
+    "solve",
+    "time_to",
+]

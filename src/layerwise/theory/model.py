@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from layerwise.names import nearest
 
-__all__ = ["Model", "fill", "require", "sum_modes"]
+__all__ = ["Model", "fill", "matrix", "require", "sum_modes"]
 
 Array = npt.NDArray[np.float64]
 
@@ -28,6 +28,15 @@ class Model(ABC):
 
     #: Names that `Solution[...]` understands for this model.
     quantities: ClassVar[tuple[str, ...]]
+
+    @property
+    def traced(self) -> tuple[str, ...]:
+        """Names of the quantities that a `Trace` holds unless others are asked for."""
+        return self.quantities
+
+    def size_of(self, name: str) -> int:
+        """Return how many numbers the largest quantities, or `name`, take at one time."""
+        return self.start.size
 
     @property
     @abstractmethod
@@ -99,6 +108,15 @@ def fill(
         value = np.array(np.broadcast_to(array, batch + units if name in vectors else batch))
         value.flags.writeable = False
         object.__setattr__(model, name, value)
+
+
+def matrix(kind: str, name: str, values: npt.ArrayLike) -> Array:
+    """Return `values` as a finite, read-only matrix of float64."""
+    array = np.array(_real(kind, name, values))
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"{kind}: {name} must be a matrix, got shape {array.shape}")
+    array.flags.writeable = False
+    return array
 
 
 def _real(kind: str, name: str, values: npt.ArrayLike) -> Array:

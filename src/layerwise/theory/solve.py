@@ -2,152 +2,45 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from layerwise.names import nearest
-from layerwise.theory import sources
+from layerwise.theory.errors import NotSolvable
 from layerwise.theory.flow import descend, flow
-from layerwise.theory.laws import decay, pair, shallow
+from layerwise.theory.grams import Grams
+from layerwise.theory.laws import decay, neuron, pair, riccati, shallow, two_valued
 from layerwise.theory.model import Model
-from layerwise.theory.models import Diagonal, Scalar, Shallow
-from layerwise.trace import Provenance, Trace, versions
+from layerwise.theory.models import Diagonal, Linear, Scalar, Shallow
+from layerwise.theory.orbits.aligned import AlignedGrams
+from layerwise.theory.orbits.balanced import BalancedGrams
+from layerwise.theory.orbits.network import Network
+from layerwise.theory.orbits.orbit import Orbit, States
+from layerwise.theory.orbits.two_valued import TwoValuedGrams
+from layerwise.theory.solution import Solution, increasing
+from layerwise.theory.structure import Assumption, Structure, detect
 
-__all__ = ["NotSolvable", "Solution", "solve", "time_to"]
+__all__ = ["solve"]
 
 Array = npt.NDArray[np.float64]
 Method = Literal["auto", "exact", "flow", "descent"]
 
 METHODS = ("auto", "exact", "flow", "descent")
-# `residual` looks at this many of the solution's times, over a tenth of the fastest relaxation
-# time, by a Gauss-Legendre rule that is then exact to rounding.
-RESIDUAL_TIMES = 64
-RESIDUAL_SPAN = 0.1
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(6)
-
-
-class NotSolvable(ValueError):
-    """No closed form covers the request; the message says why and what to do instead."""
 
 
 @dataclass(frozen=True, eq=False)
-class Solution:
-    """The trajectory of a model.
+class Exact:
+    """A law found for a model, and the trajectory it gives."""
 
-    Attributes
-    ----------
-    model
-        What was solved.
-    t
-        Times, shape (T,). For ``method="descent"`` these are whole numbers of steps.
-    method
-        ``"exact"``, ``"flow"`` or ``"descent"``: what ran.
-    law
-        Short name of the closed form that was used; None for a flow or a descent.
-    state
-        The weights as one array of shape (T, ...), see `Model`.
-    step
-        The step of a descent, else None.
-
-    Examples
-    --------
-    >>> import layerwise as lw
-    >>> sol = lw.solve(lw.Scalar(target=1.0, a=0.1, b=0.1), [0.0, 2.0, 8.0])
-    >>> sol.method, sol.law
-    ('exact', '1-h-1')
-    >>> sol["loss"].round(3)
-    array([0.49 , 0.208, 0.   ])
-    """
-
-    model: Model
-    t: Array
-    method: Literal["exact", "flow", "descent"]
-    law: str | None
-    state: Array
-    step: float | None = None
-
-    @property
-    def quantities(self) -> tuple[str, ...]:
-        """Names that ``solution[name]`` understands."""
-        return self.model.quantities
-
-    def __getitem__(self, name: str) -> Array:
-        return self.model.quantity(name, self.state)
-
-    def weights(self, t: npt.ArrayLike | None = None) -> tuple[Array, ...]:
-        """Return the weights, one array per layer, at the solution's own times or at any `t`.
-
-        Each array has the shape of `t` followed by that of the weights. For a descent `t` is taken
-        to the nearest whole step.
-        """
-        if t is None:
-            return self.model.split(self.state)
-        asked = np.asarray(t, dtype=float)
-        distinct, places = np.unique(asked, return_inverse=True)
-        states = self._states(_times(distinct))
-        return self.model.split(states[places.reshape(asked.shape)])
-
-    def residual(self) -> float:
-        """Return how far the trajectory violates its equation of motion: an a posteriori check.
-
-        The largest of ``|w(t+h) - w(t) - int_t^{t+h} velocity(w) dt|``, h a tenth of the fastest
-        relaxation time, relative to ``h`` times the fastest rate times the largest weight. About
-        1e-14 for a closed form, the solver's tolerance for a flow. For a descent the integral is
-        that of the flow (trapezium rule), so the residual is the effect of the finite step.
-        """
-        fastest, largest = self.model.fastest(), float(np.max(np.abs(self.state), initial=0.0))
-        if fastest == 0 or largest == 0:
-            return 0.0
-        sample = np.unique(np.linspace(0, len(self.t) - 1, RESIDUAL_TIMES).astype(int))
-        if self.step is not None:
-            here = self.state[sample]
-            before = self.model.velocity(here)
-            after = self.model.velocity(here + self.step * before)
-            defect = self.step * (after - before) / 2
-            return float(np.max(np.abs(defect)) / (self.step * fastest * largest))
-        h = RESIDUAL_SPAN / fastest
-        at = self.t[sample, None] + h * np.concatenate([[0.0], (NODES + 1) / 2, [1.0]])
-        distinct, places = np.unique(at, return_inverse=True)
-        states = self._states(distinct)[places.reshape(at.shape)]
-        velocity = self.model.velocity(states[:, 1:-1])
-        moved = h / 2 * np.tensordot(velocity, WEIGHTS, axes=(1, 0))
-        defect = states[:, -1] - states[:, 0] - moved
-        return float(np.max(np.abs(defect)) / (h * fastest * largest))
-
-    def cite(self) -> str:
-        """Return BibTeX of the law that was used, or of the solver, and of this package."""
-        match self.law:
-            case None:
-                used = [sources.SCIPY] if self.method == "flow" else []
-            case "shallow":
-                used = []
-            case "pair":
-                used = [sources.SAXE, sources.POSITION]
-            case _:
-                used = [sources.POSITION]
-        return "\n\n".join([*used, sources.SOFTWARE])
-
-    def trace(self) -> Trace:
-        """Return all quantities as a `Trace`, with the model and the law as provenance."""
-        clock = "gradient-flow time" if self.step is None else "steps x learning rate"
-        config = self.model.config() | {"method": self.method, "law": self.law, "step": self.step}
-        provenance = Provenance("theory", clock, config, versions=versions("scipy"))
-        return Trace(self.t, {name: self[name] for name in self.quantities}, provenance)
-
-    def _states(self, t: Array) -> Array:
-        match self.method:
-            case "exact":
-                return _exact(self.model, t)[1]
-            case "flow":
-                return flow(self.model, t)
-            case "descent":
-                step, counts, states = descend(self.model, t, self.step)
-                return states[np.searchsorted(counts, np.rint(t / step))]
-            case _:
-                assert_never(self.method)
+    law: str
+    orbit: Orbit
+    assumptions: tuple[Assumption, ...] = ()
+    unexcited: int = 0
 
 
 def solve(
@@ -158,13 +51,14 @@ def solve(
     Parameters
     ----------
     model
-        A `Shallow`, `Diagonal` or `Scalar`.
+        A `Shallow`, `Diagonal`, `Scalar`, `Deep`, `Linear` or `DeepLinear`.
     t
         Times in units of the gradient flow: a number or an increasing sequence, not negative.
     method
-        ``"exact"``: closed form. ``"flow"``: numerical gradient flow (relative tolerance 1e-12).
-        ``"descent"``: gradient descent with a finite step. ``"auto"``: exact if there is a law,
-        else flow; ``solution.method`` and ``solution.law`` say which it was.
+        ``"exact"``: closed form, or a `NotSolvable` that lists what every law would need.
+        ``"flow"``: numerical gradient flow (relative tolerance 1e-12). ``"descent"``: gradient
+        descent with a finite step. ``"auto"``: exact if there is a law, else flow;
+        ``solution.method`` and ``solution.law`` say which it was.
     step
         Learning rate of the descent (default: 1 % of the fastest relaxation time).
 
@@ -175,6 +69,9 @@ def solve(
 
     Raises
     ------
+    NotSolvable
+        For ``method="exact"`` where no law applies: each assumption with the number that breaks
+        it.
     ValueError
         For times that are negative, unsorted or not finite, and for an unknown method.
 
@@ -189,88 +86,87 @@ def solve(
     """
     if not isinstance(model, Model):
         raise TypeError(f"solve takes a layerwise model, got {type(model).__name__}")
-    times = _times(t)
+    times = increasing(t)
     if method not in METHODS:
         raise ValueError(nearest(str(method), METHODS, kind="method"))
     if step is not None and method != "descent":
         raise ValueError(f"step belongs to method='descent', got method={method!r}")
-    match method:
-        case "exact" | "auto":
-            law, state = _exact(model, times)
-            return Solution(model, times, "exact", law, state)
-        case "flow":
-            return Solution(model, times, "flow", None, flow(model, times))
-        case "descent":
-            rate, counts, state = descend(model, times, step)
-            return Solution(model, rate * counts.astype(float), "descent", None, state, rate)
-        case _:
-            assert_never(method)
+    if method == "descent":
+        return _descended(model, times, step)
+    if method == "flow":
+        return Solution(model, times, "flow", None, _flowing(model, times))
+    found, assumptions = _exact(model, times)
+    if found is not None:
+        return Solution(
+            model, times, "exact", found.law, found.orbit, found.assumptions, found.unexcited
+        )
+    if method == "exact":
+        raise NotSolvable(_refusal(model, assumptions))
+    return Solution(model, times, "flow", None, _flowing(model, times), assumptions)
 
 
-def time_to(
-    model: Model, *, level: npt.ArrayLike | None = None, error: npt.ArrayLike | None = None
-) -> Array:
-    """Return when the map reaches a level, by the inverse of the closed form.
+def _flowing(model: Model, t: Array) -> States:
+    return _remembering(model, t, lambda times: flow(model, times))
 
-    Parameters
-    ----------
-    model
-        A `Shallow`, `Diagonal`, or `Scalar` without decay.
-    level
-        The value of ``map`` to reach; or
-    error
-        the remaining ``target - map``, which keeps every digit of "within 1e-12 of the target".
-        Either broadcasts against the modes (or the batch) of the model.
 
-    Returns
-    -------
-    Array
-        Times, 0 at the start's own level, infinity where the flow never gets there.
+def _descended(model: Model, t: Array, step: float | None) -> Solution:
+    rate, counts, state = descend(model, t, step)
 
-    Examples
-    --------
-    >>> import layerwise as lw
-    >>> net = lw.Scalar(target=1.0, a=[0.1, 0.1], b=[0.1, 0.1])
-    >>> float(lw.time_to(net, level=0.5).round(4))
-    1.9459
-    """
-    if (level is None) == (error is None):
-        raise ValueError("time_to takes either level= or error=")
-    target = getattr(model, "target", None)
-    left = np.asarray(error if level is None else target - np.asarray(level), dtype=float)
-    if not np.all(np.isfinite(left)):
-        raise ValueError("the level to reach must be finite")
+    def at(times: Array) -> Array:
+        _, reached, states = descend(model, times, rate)
+        return states[np.searchsorted(reached, np.rint(times / rate))]
+
+    clock = rate * counts.astype(float)
+    orbit = _remembering(model, clock, at, state)
+    return Solution(model, clock, "descent", None, orbit, step=rate)
+
+
+def _remembering(
+    model: Model, t: Array, at: Callable[[Array], Array], known: Array | None = None
+) -> States:
+    """Return a trajectory that computes the states at its own times once."""
+    own = at(t) if known is None else known
+    return States(model, lambda times: own if times is t else at(times))
+
+
+def _exact(model: Model, t: Array) -> tuple[Exact | None, tuple[Assumption, ...]]:
+    """Return the law and its trajectory, or None and what the laws would have needed."""
     match model:
         case Shallow():
-            return shallow.time_to(model.theta, model.target, model.rate, left)
+            return _elementwise(model, "shallow", lambda times: _shallow(model, times))
         case Diagonal():
-            a, b, one = model.a[..., None], model.b[..., None], np.ones(())
-            return pair.time_to(a, b, model.target, one, model.rate, left)
+            return _elementwise(model, "pair", lambda times: _pairs(model, times))
         case Scalar() if not np.any(model.decay):
-            return pair.time_to(model.a, model.b, model.target, model.scale, model.rate, left)
-    raise NotSolvable(
-        f"no inverse law for {type(model).__name__} with decay; solve it and read the crossing "
-        "with measures.crossing_time, or use theory.laws.decay.rich_time for the grokking clock"
-    )
-
-
-def _exact(model: Model, t: Array) -> tuple[str, Array]:
-    """Return the name of the law and the states (T, *blocks, d)."""
-    match model:
-        case Shallow():
-            column = t.reshape(-1, *(1,) * model.target.ndim)
-            theta = shallow.weights(model.theta, model.target, model.rate, column)
-            return "shallow", theta[..., None]
-        case Diagonal():
-            a, b, one = model.a[..., None], model.b[..., None], np.ones(())
-            first, second = pair.weights(a, b, model.target, one, model.rate, t)
-            return "pair", np.concatenate([first, second], axis=-1)
-        case Scalar() if not np.any(model.decay):
-            layers = pair.weights(model.a, model.b, model.target, model.scale, model.rate, t)
-            return "1-h-1", np.concatenate(layers, axis=-1)
+            return _elementwise(model, "1-h-1", lambda times: _one_h_one(model, times))
         case Scalar():
-            return _decayed(model, t)
-    raise NotSolvable(f"no closed form is known for {type(model).__name__}; use method='flow'")
+            law, state = _decayed(model, t)
+            again = _remembering(model, t, lambda times: _decayed(model, times)[1], state)
+            return Exact(law, again), ()
+        case Linear():
+            structure = detect(model)
+            return _network(model, structure, t), structure.assumptions
+    return None, ()
+
+
+def _elementwise(
+    model: Model, law: str, at: Callable[[Array], Array]
+) -> tuple[Exact, tuple[Assumption, ...]]:
+    return Exact(law, States(model, at)), ()
+
+
+def _shallow(model: Shallow, t: Array) -> Array:
+    column = t.reshape(-1, *(1,) * model.target.ndim)
+    return shallow.weights(model.theta, model.target, model.rate, column)[..., None]
+
+
+def _pairs(model: Diagonal, t: Array) -> Array:
+    a, b, one = model.a[..., None], model.b[..., None], np.ones(())
+    return np.concatenate(pair.weights(a, b, model.target, one, model.rate, t), axis=-1)
+
+
+def _one_h_one(model: Scalar, t: Array) -> Array:
+    layers = pair.weights(model.a, model.b, model.target, model.scale, model.rate, t)
+    return np.concatenate(layers, axis=-1)
 
 
 def _decayed(model: Scalar, t: Array) -> tuple[str, Array]:
@@ -278,7 +174,7 @@ def _decayed(model: Scalar, t: Array) -> tuple[str, Array]:
     laws = set()
     for k, part in zip(np.ndindex(model.target.shape), model.parts(), strict=True):
         if part.decay == 0:
-            law, state[(slice(None), *k)] = _exact(part, t)
+            law, state[(slice(None), *k)] = "1-h-1", _one_h_one(part, t)
         else:
             S, Z, s, lam = (float(x) for x in (part.target, part.scale, part.rate, part.decay))
             path = decay.weights(part.a, part.b, S, Z, s, lam, t)
@@ -288,21 +184,105 @@ def _decayed(model: Scalar, t: Array) -> tuple[str, Array]:
     return " + ".join(sorted(laws)), state
 
 
-def _times(t: npt.ArrayLike) -> Array:
-    given = np.asarray(t)
-    if given.dtype.kind not in "biuf" or given.ndim > 1 or given.size == 0:
-        raise ValueError(
-            f"t must be a number or a sequence of numbers, got dtype {given.dtype} and shape "
-            f"{given.shape}"
-        )
-    times = np.atleast_1d(given.astype(float))
-    if not np.all(np.isfinite(times)):
-        raise ValueError("t must be finite")
-    if np.any(times < 0):
-        raise ValueError(f"t must not be negative, got {times.min()}")
-    if np.any(np.diff(times) <= 0):
-        at = int(np.argmax(np.diff(times) <= 0))
-        raise ValueError(
-            f"t must increase strictly, but t[{at}] = {times[at]} and t[{at + 1}] = {times[at + 1]}"
-        )
-    return times
+def _network(model: Linear, found: Structure, t: Array) -> Exact | None:
+    """Return the trajectory of a two-layer network by the law that its structure allows."""
+    reduced = found.reduced
+    match found.law:
+        case None:
+            return None
+        case "1-h-1":
+            xi = reduced.xi
+            same = Scalar(
+                float(model.cross[0, 0]) / xi if xi else 0.0,
+                (model.rates[1] / model.rates[0]) ** 0.25 * model.w1[:, 0],
+                (model.rates[0] / model.rates[1]) ** 0.25 * model.w2[0],
+                rate=xi * np.sqrt(np.prod(model.rates)),
+                decay=model.decay * model.rates[0],
+            )
+            return _as_scalar(model, same, t, found.assumptions)
+        case "modes":
+            joint = found.joint
+            assert joint is not None  # the law was found by it
+            return Exact(
+                "modes with decay" if model.decay else "modes",
+                Network(model, lambda times: AlignedGrams(model, joint, times), t),
+                found.assumptions,
+            )
+        case "neuron":
+            return Exact(
+                "neuron",
+                States(model, lambda times: _neuron(model, found, times)),
+                found.assumptions,
+            )
+        case "balanced" | "balanced with decay":
+            return _balanced(model, found, t)
+        case "two-valued":
+            upper, lower = found.imbalance
+            law = two_valued.prepare(reduced.w1, reduced.w2, reduced.cross, upper, -lower)
+            return Exact(
+                found.law,
+                _of_grams(model, lambda times: TwoValuedGrams(model, reduced, law, times), t),
+                found.assumptions,
+            )
+    raise AssertionError(f"no trajectory for the law {found.law}")
+
+
+def _balanced(model: Linear, found: Structure, t: Array) -> Exact:
+    reduced, lam = found.reduced, found.imbalance[0]
+    modes = model.regression.modes if reduced.into is None else _modes(reduced.cross)
+    o, i = reduced.cross.shape
+    mirrored = lam > 0 or (lam == 0 and o > i)
+    w1, w2 = (reduced.w2.T, reduced.w1.T) if mirrored else (reduced.w1, reduced.w2)
+    law = riccati.prepare(w1, w2, modes[::-1] if mirrored else modes, -abs(lam), reduced.decay)
+    name = found.law or ""
+    orbit = _of_grams(model, lambda times: BalancedGrams(model, reduced, law, mirrored, times), t)
+    return Exact(name, orbit, found.assumptions, law.unexcited)
+
+
+def _of_grams(model: Linear, grams: Callable[[Array], Grams], t: Array) -> Orbit:
+    """Return the trajectory, of weights where the map needs them: on inputs without variance."""
+    network = Network(model, grams, t)
+    if model.input_cov is None:
+        return network
+    values, vectors = model.regression.variances
+    blind = model.w1 @ vectors[:, values <= model.regression.extent[0] / 2]
+    return States(model, network.states) if np.any(np.abs(blind) > 0) else network
+
+
+def _modes(cross: Array) -> tuple[Array, Array, Array]:
+    u, s, vt = np.linalg.svd(cross, full_matrices=False)
+    return u, s, vt.T
+
+
+def _as_scalar(model: Linear, same: Scalar, t: Array, assumptions: tuple[Assumption, ...]) -> Exact:
+    change = (model.rates[1] / model.rates[0]) ** 0.25
+    h = len(model.w1)
+    undo = np.concatenate([np.full(h, 1 / change), np.full(h, change)])
+
+    def at(times: Array) -> Array:
+        return undo * (_decayed(same, times)[1] if model.decay else _one_h_one(same, times))
+
+    law = _decayed(same, t)[0] if model.decay else "1-h-1"
+    return Exact(law, States(model, at), assumptions)
+
+
+def _neuron(model: Linear, found: Structure, t: Array) -> Array:
+    """Return the weights of a network with one hidden direction."""
+    reduced, hidden = found.reduced, found.hidden
+    first, second = neuron.weights(reduced.w1, reduced.w2, reduced.cross, reduced.clock * t)
+    change = math.sqrt(math.sqrt(model.rates[1] / model.rates[0]))
+    still = np.zeros_like(model.w1)
+    if reduced.into is not None:
+        first = first @ reduced.into.T
+        still = model.w1 - model.w1 @ reduced.into @ reduced.into.T
+    if hidden is not None:
+        first, second = hidden.T @ first, second @ hidden
+    layers = still + first / change, second * change
+    return np.concatenate([layer.reshape(len(t), -1) for layer in layers], axis=1)
+
+
+def _refusal(model: Model, assumptions: tuple[Assumption, ...]) -> str:
+    said = "".join(f"\n  {item}; {item.why}" for item in assumptions)
+    return f"no closed form covers this {type(model).__name__}; use method='flow'" + (
+        f". What the laws would need:{said}" if said else ""
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["POSITION", "SAXE", "SCIPY", "SOFTWARE"]
+__all__ = ["GRAM_LAWS", "cite"]
+
+GRAM_LAWS = ("balanced", "balanced with decay", "two-valued")
 
 SOFTWARE = """@software{layerwise,
   title  = {layerwise: solve, reproduce and probe layerwise linear models},
@@ -40,3 +42,63 @@ SCIPY = """@article{virtanen2020scipy,
   pages   = {261--272},
   year    = {2020},
 }"""
+
+FUKUMIZU = """@inproceedings{fukumizu1998effect,
+  title     = {Effect of batch learning in multilayer neural networks},
+  author    = {Fukumizu, Kenji},
+  booktitle = {International Conference on Neural Information Processing},
+  year      = {1998},
+}"""
+
+BRAUN = """@inproceedings{braun2022exact,
+  title     = {Exact learning dynamics of deep linear networks with prior knowledge},
+  author    = {Braun, Lukas and Domin{\\'e}, Cl{\\'e}mentine C. J. and Fitzgerald, James E. and
+               Saxe, Andrew M.},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year      = {2022},
+}"""
+
+DOMINE = """@inproceedings{domine2025lazy,
+  title     = {From lazy to rich: exact learning dynamics in deep linear networks},
+  author    = {Domin{\\'e}, Cl{\\'e}mentine C. J. and others},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2025},
+  eprint    = {2409.14623},
+  archivePrefix = {arXiv},
+}"""
+
+KUNIN = """@inproceedings{kunin2024get,
+  title     = {Get rich quick: exact solutions reveal how unbalanced initializations promote rapid
+               feature learning},
+  author    = {Kunin, Daniel and others},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year      = {2024},
+  eprint    = {2406.06158},
+  archivePrefix = {arXiv},
+}"""
+
+
+def cite(method: str, law: str | None) -> str:
+    """Return BibTeX of a law, or of the solver where there is none, and of this package.
+
+    Examples
+    --------
+    >>> "saxe2014exact" in cite("exact", "pair")
+    True
+    """
+    match law:
+        case None:
+            used = [SCIPY] if method == "flow" else []
+        case "shallow":
+            used = []
+        case "pair" | "modes" | "depth" | "deep modes":
+            used = [SAXE, POSITION]
+        case "balanced" | "balanced with decay":
+            used = [FUKUMIZU, BRAUN, DOMINE]
+        case "two-valued":
+            used = [DOMINE]
+        case "neuron":
+            used = [KUNIN]
+        case _:
+            used = [POSITION]
+    return "\n\n".join([*used, SOFTWARE])

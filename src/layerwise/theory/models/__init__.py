@@ -5,7 +5,8 @@ irreducible part, and time is that of the gradient flow ``dw/dt = -dLoss/dw``.
 """
 
 from layerwise.theory.models.diagonal import Diagonal
+from layerwise.theory.models.linear import Linear
 from layerwise.theory.models.scalar import Scalar
 from layerwise.theory.models.shallow import Shallow
 
-__all__ = ["Diagonal", "Scalar", "Shallow"]
+__all__ = ["Diagonal", "Linear", "Scalar", "Shallow"]
