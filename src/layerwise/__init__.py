@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from layerwise.reproduction import reproduce
     from layerwise.show.figures import plot
     from layerwise.theory import (
+        Deep,
         Diagonal,
         Linear,
         NotSolvable,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from layerwise.trace import Provenance, Trace, TraceError
 
 __all__ = [
+    "Deep",
     "Diagonal",
     "Linear",
     "NotSolvable",
@@ -52,6 +54,7 @@ __all__ = [
 _ROOMS = ("measures", "networks", "tasks", "theory")
 _HOMES = {
     "layerwise.theory": (
+        "Deep",
         "Diagonal",
         "Linear",
         "NotSolvable",

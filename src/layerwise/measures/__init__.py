@@ -5,7 +5,14 @@ number has one meaning everywhere.
 """
 
 from layerwise.measures.balance import drift, imbalance, pair_imbalance
+from layerwise.measures.kernel import kernel_distance
 from layerwise.measures.modes import alignment, mode_strengths
+from layerwise.measures.rank import (
+    effective_rank,
+    numerical_rank,
+    rank_of_spectrum,
+    stable_rank,
+)
 from layerwise.measures.scale import gain, gamma_plus, magnitude, product, weight_to_target
 from layerwise.measures.timing import crossing_time, delay_ratio, first_reached, sharpness
 
@@ -14,14 +21,19 @@ __all__ = [
     "crossing_time",
     "delay_ratio",
     "drift",
+    "effective_rank",
     "first_reached",
     "gain",
     "gamma_plus",
     "imbalance",
+    "kernel_distance",
     "magnitude",
     "mode_strengths",
+    "numerical_rank",
     "pair_imbalance",
     "product",
+    "rank_of_spectrum",
     "sharpness",
+    "stable_rank",
     "weight_to_target",
 ]

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Panel", "edges", "lobatto", "tail", "weights"]
+__all__ = ["DEGREE", "Piece", "edges", "evened", "lobatto", "pieces", "weights"]
 
 Array = npt.NDArray[np.float64]
 Panel = tuple[float, float]
 
 DEGREE = 24
-HALVINGS, REFINEMENTS = 48, 4
+# Lengths tried for a panel: shares of what is left for the first, of the last one for the others.
+FIRST = 0.5 ** np.arange(48)
+NEXT = 2.0 ** np.array([5, 3, 2, 1.5, 1, 0.75, 0.5, 0.25, 0, -0.25, -0.5, -1])
+BISECTIONS = 5
+SHORTEST = 1e-6  # panels shorter than this share of the time are not halved further
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Exact values (points, columns) on the Lobatto points of one panel, and their tail."""
+
+    panel: Panel
+    values: Array
+    tail: float
+
+    def times(self, t: Array) -> slice:
+        """Return which of the increasing times t fall into the panel."""
+        first, last = self.panel
+        return slice(int(np.searchsorted(t, first)), int(np.searchsorted(t, last)))
 
 
 @lru_cache(maxsize=1)
@@ -45,12 +65,22 @@ def lobatto(panel: Panel) -> Array:
     return points
 
 
-def tail(values: Array) -> Array:
-    """Return the size of the last two Chebyshev coefficients of values (..., points, columns).
+def pieces(exact: Callable[[Array], Array], ends: Array, accepted: float) -> Iterator[Piece]:
+    """Yield pieces of ``exact`` (times -> (T, columns)) in the order of time.
 
-    It is above the interpolation error wherever the coefficients have begun to fall.
+    Panels between the `ends` are halved where the last two Chebyshev coefficients, which bound the
+    error wherever the coefficients have begun to fall, exceed what is accepted.
     """
-    return np.asarray(np.max(np.abs(_rule()[1][-2:] @ values), axis=(-2, -1)))
+    waiting = [*pairwise(ends.tolist())][::-1]
+    while waiting:
+        first, last = waiting.pop()
+        values = exact(lobatto((first, last)))
+        tail = float(np.max(_tail(values)))
+        if tail > accepted and last - first > SHORTEST * last:
+            middle = (first + last) / 2
+            waiting += [(middle, last), (first, middle)]
+        else:
+            yield Piece((first, last), values, tail)
 
 
 def weights(panel: Panel, t: Array) -> Array:
@@ -80,24 +110,32 @@ def edges(model: Callable[[Array], Array], first: float, last: float, tolerance:
     Every panel is about the longest one whose last two Chebyshev coefficients are below it.
     """
     found = [first]
+    length = 0.0
     while found[-1] < last:
-        here, rest = found[-1], last - found[-1]
-        lengths = rest * 0.5 ** np.arange(HALVINGS)
+        here, left = found[-1], last - found[-1]
+        lengths = np.minimum(length * NEXT, left)
         fits = _resolved(model, here, lengths, tolerance)
+        if not fits[-1] or not length:
+            lengths = np.asarray(left * FIRST)
+            fits = _resolved(model, here, lengths, tolerance)
         # a longer panel may alias to a small tail: it counts only if all shorter ones fit too
         bad = np.flatnonzero(~fits)
-        if not len(bad):
-            found.append(last)
-            break
-        best = lengths[min(bad[-1] + 1, HALVINGS - 1)]
-        for _ in range(REFINEMENTS):
-            longer = np.asarray(best * (1 + 0.5 ** np.arange(1, 4)))
-            good = _resolved(model, here, longer, tolerance)
-            if not np.any(good):
-                break
-            best = longer[good][0]
-        found.append(min(here + best, last))
+        length = float(lengths[min(bad[-1] + 1, len(lengths) - 1) if len(bad) else 0])
+        found.append(last if length >= left else here + length)
     return np.array(found)
+
+
+def evened(model: Callable[[Array], Array], ends: Array, tolerance: float) -> Array:
+    """Return as many panels between the same ends, resolved to the least tolerance they allow."""
+    low, high = np.log(tolerance) - 12.0, np.log(tolerance)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        found = edges(model, float(ends[0]), float(ends[-1]), float(np.exp(middle)))
+        if len(found) <= len(ends):
+            ends, high = found, middle
+        else:
+            low = middle
+    return ends
 
 
 def _resolved(
@@ -105,4 +143,9 @@ def _resolved(
 ) -> npt.NDArray[np.bool_]:
     share = (1 + _rule()[0]) / 2
     values = model((first + lengths[:, None] * share).ravel())
-    return np.asarray(tail(values.reshape(len(lengths), len(share), -1)) <= tolerance)
+    return np.asarray(_tail(values.reshape(len(lengths), len(share), -1)) <= tolerance)
+
+
+def _tail(values: Array) -> Array:
+    """Return the largest of the last two Chebyshev coefficients of (..., points, columns)."""
+    return np.asarray(np.max(np.abs(_rule()[1][-2:] @ values), axis=(-2, -1)))

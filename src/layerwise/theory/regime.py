@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from layerwise import measures
 from layerwise.theory.model import Model
-from layerwise.theory.models import Diagonal, Linear, Scalar
+from layerwise.theory.models import Deep, Diagonal, Linear, Scalar
 
 __all__ = ["Regime", "regime"]
 
@@ -62,6 +62,11 @@ def regime(model: Model) -> Regime:
             size, target = measures.magnitude(model.a, model.b, model.scale), model.target
         case Diagonal():
             size, target = (model.a**2 + model.b**2) / 2, model.target
+        case Deep():
+            L, target = model.depth, np.abs(model.target)
+            start = np.abs(model.quantity("map", model.start[None])[0])
+            goal = np.where(target > 0, target, 1.0)
+            size = np.asarray(target * (start / goal) ** (2 - 2 / L))
         case Linear():
             u, target, v = model.regression.modes
             change = (model.rates[1] / model.rates[0]) ** 0.25

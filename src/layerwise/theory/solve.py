@@ -16,11 +16,14 @@ from layerwise.theory.flow import descend, flow
 from layerwise.theory.grams import Grams
 from layerwise.theory.laws import decay, neuron, pair, riccati, shallow, two_valued
 from layerwise.theory.model import Model
-from layerwise.theory.models import Diagonal, Linear, Scalar, Shallow
+from layerwise.theory.models import Deep, Diagonal, Linear, Scalar, Shallow
+from layerwise.theory.models.deep import EQUAL
 from layerwise.theory.orbits.aligned import AlignedGrams
 from layerwise.theory.orbits.balanced import BalancedGrams
+from layerwise.theory.orbits.depth import EqualLayers
 from layerwise.theory.orbits.network import Network
 from layerwise.theory.orbits.orbit import Orbit, States
+from layerwise.theory.orbits.pairs import Pairs
 from layerwise.theory.orbits.two_valued import TwoValuedGrams
 from layerwise.theory.solution import Solution, increasing
 from layerwise.theory.structure import Assumption, Structure, detect
@@ -135,7 +138,10 @@ def _exact(model: Model, t: Array) -> tuple[Exact | None, tuple[Assumption, ...]
         case Shallow():
             return _elementwise(model, "shallow", lambda times: _shallow(model, times))
         case Diagonal():
-            return _elementwise(model, "pair", lambda times: _pairs(model, times))
+            return Exact("pair", Pairs(model)), ()
+        case Deep():
+            equal = _equal_layers(model)
+            return (Exact("depth", EqualLayers(model), equal) if equal[0].holds else None), equal
         case Scalar() if not np.any(model.decay):
             return _elementwise(model, "1-h-1", lambda times: _one_h_one(model, times))
         case Scalar():
@@ -159,14 +165,19 @@ def _shallow(model: Shallow, t: Array) -> Array:
     return shallow.weights(model.theta, model.target, model.rate, column)[..., None]
 
 
-def _pairs(model: Diagonal, t: Array) -> Array:
-    a, b, one = model.a[..., None], model.b[..., None], np.ones(())
-    return np.concatenate(pair.weights(a, b, model.target, one, model.rate, t), axis=-1)
-
-
 def _one_h_one(model: Scalar, t: Array) -> Array:
     layers = pair.weights(model.a, model.b, model.target, model.scale, model.rate, t)
     return np.concatenate(layers, axis=-1)
+
+
+def _equal_layers(model: Deep) -> tuple[Assumption, ...]:
+    spread = float(np.max(model.spread))
+    why = "unequal layers have no elementary law at depth 3 and beyond"
+    return (
+        Assumption(
+            "layers equal but for signs", bool(np.all(model.equal_layers)), spread, EQUAL, why
+        ),
+    )
 
 
 def _decayed(model: Scalar, t: Array) -> tuple[str, Array]:

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from layerwise.theory.errors import NotSolvable
-from layerwise.theory.laws import pair, shallow
+from layerwise.theory.laws import depth, pair, shallow
 from layerwise.theory.model import Model
-from layerwise.theory.models import Diagonal, Linear, Scalar, Shallow
+from layerwise.theory.models import Deep, Diagonal, Linear, Scalar, Shallow
 from layerwise.theory.orbits.orbit import Orbit
 
 __all__ = ["moments", "time_to"]
@@ -66,6 +66,8 @@ def time_to(
         case Diagonal():
             a, b = model.a[..., None], model.b[..., None]
             return pair.time_to(a, b, model.target, one, model.rate, left)
+        case Deep() if np.all(model.equal_layers):
+            return _deep(model, left)
         case Scalar() if not np.any(model.decay):
             return pair.time_to(model.a, model.b, model.target, model.scale, model.rate, left)
         case Scalar():
@@ -74,6 +76,17 @@ def time_to(
                 "measures.crossing_time, or use theory.laws.decay.rich_time for the grokking clock"
             )
     raise NotSolvable(f"no inverse law for {type(model).__name__} of unequal layers")
+
+
+def _deep(model: Deep, left: Array) -> Array:
+    start = model.quantity("map", model.start[None])[0]
+    *parts, rate, L, left = np.broadcast_arrays(start, model.target, model.rate, model.depth, left)
+    found = np.empty(L.shape)
+    for one in np.unique(L):
+        same = one == L
+        u0, S = (part[same] for part in parts)
+        found[same] = depth.time_to(u0, S, float(one), rate[same], left[same])
+    return found
 
 
 def moments(model: Model, orbit: Orbit, t: Array, share: float) -> Array:

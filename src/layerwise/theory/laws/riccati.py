@@ -20,7 +20,8 @@ Here nothing grows, and any t is reached in one step:
   ``l I``. So the input width, and with it most of the cost, drops out:
   ``M = e^{lt} (I + C^T Phi C)``, Phi being 2 x 2 per mode.
 * The rows are orthogonalised in the order of descending f, ``C = E Lp B`` with pivot rows
-  ``Lp B``. Dividing every pivot's growth out leaves exponents that are never positive.
+  ``Lp B``. Once a pivot has outgrown its start, all rows are written in terms of it and its growth
+  is divided out, so that no number grows and none is lost.
 
 Domain: any sizes, any rank of S and of the start, any lam, t >= 0. A mode with s > 0 that the
 start does not excite stays at zero for ever, as in the true flow: `Balanced.unexcited` counts them.
@@ -33,8 +34,8 @@ derived here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -44,16 +45,14 @@ __all__ = ["Balanced", "Core", "prepare"]
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
-Solver = Callable[[Array], npt.NDArray[np.floating]]
 
 UNEXCITED = 1e-13  # a row is a pivot if more than this share of it is new ...
 NOISE = 4e-15  # ... and more than what rounding leaves of all rows
-EARLY = 1e3  # |C|^2 Phi up to which the plain form is as accurate, whatever the pivots
-# of the pivot rows; the normal equations lose up to its square in digits, most of it early
-ANY_TIME, CONDITION = 30.0, 1e3
-LARGEST_LOG = 600.0
-SURROGATES = 12
+ANY_TIME = 30.0  # condition of the pivot rows up to which all may be divided out from the start
+FRAGILE = 1e-6  # new share of a pivot row below which only QR keeps the digits
+SURROGATES = 6
 TINY = 1e-150
+BATCHED = 32  # systems from this size on are solved one by one, but as triangular ones
 BLOCK = 400_000  # numbers of one temporary
 
 
@@ -69,7 +68,7 @@ class Core:
     alpha: Array
     c: Array | None
     gram: Array
-    inputs: tuple[Array, Array, Array] | None
+    inputs: tuple[Array, Array | None, Array | None] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +85,12 @@ class Balanced:
     f
         Growth rates of the m rows: k of C+, k of C-, the rest of outputs that S does not reach.
     rows
-        These rows in coordinates of the pivots' span, shape (m, rho).
-    pivots
-        Which rows are pivots, shape (rho,), in the order of descending f.
-    share, lower
-        E, shape (m, rho), and Lp, shape (rho, rho), lower triangular: ``rows = E Lp``.
+        These rows in coordinates of the pivots' span, ``C B^T``, shape (m, rho).
+    pivots, lower
+        Which rows are pivots, shape (rho,), in the order of descending f, and these rows, Lp,
+        lower triangular.
+    above
+        Whether a row comes before a pivot, shape (m, rho): it then has no part of it.
     unseen, seen
         N, the part of W1 that S does not see, shape (h, i), and B N, shape (rho, i); None where
         S sees all inputs.
@@ -109,8 +109,8 @@ class Balanced:
     f: Array
     rows: Array
     pivots: Index
-    share: Array
     lower: Array
+    above: npt.NDArray[np.bool_]
     unseen: Array | None
     seen: Array | None
     gap: float
@@ -119,33 +119,24 @@ class Balanced:
 
     def blocks(self, t: Array) -> Iterator[slice]:
         """Yield slices of the times t whose temporaries stay small."""
-        size = self.share.size + self.lower.size + len(self.u) ** 2
-        step = max(1, BLOCK // max(size, 1))
+        step = max(1, BLOCK // max(self.rows.size + self.lower.size + len(self.u.T) ** 2, 1))
         for first in range(0, len(t), step):
             yield slice(first, min(first + step, len(t)))
 
     def at(self, t: Array, *, inputs: bool = False) -> Core:
-        """Return the network at all times t at once; see `blocks`."""
-        early = self._last_early(t)
-        cores = [self._core(t[:early], self._plain(t[:early]), inputs)] if early else []
-        late = t[early:]
-        if self._condition < CONDITION and len(late):
-            cores.append(self._core(late, self._normal(late), inputs))
-        elif len(late):
-            times = late[:, None]
-            cores += [self._core(one, self._row_wise(one), inputs) for one in times]
-        return cores[0] if len(cores) == 1 else _joined(cores)
+        """Return the network at all (increasing) times t at once; see `blocks`."""
+        if self._fragile:
+            return _joined([self._core(time, self._by_rows(time), inputs) for time in t[:, None]])
+        grown = self._grown(t)
+        ends = np.flatnonzero(np.diff(grown)) + 1
+        firsts = [0, *ends.tolist()]
+        runs = zip(firsts, np.split(t, ends), strict=True)
+        systems = ((run, self._normal(run, int(grown[k]))) for k, run in runs)
+        return _joined([self._core(run, system, inputs) for run, system in systems])
 
     @cached_property
     def _mix(self) -> tuple[Array, Array, Array]:
-        """Return va, vb and s/w of every mode."""
-        w = np.hypot(self.s, self.lost / 2)
-        va, vb = w + self.lost / 2, self.s
-        still = w == 0
-        norm, w = np.where(still, 1.0, np.hypot(va, vb)), np.where(still, 1.0, w)
-        half = math.sqrt(0.5)  # the limit of small s
-        turn = np.where(still, 1.0, self.s / w)
-        return np.where(still, half, va / norm), np.where(still, half, vb / norm), turn
+        return _mixing(self.s, self.lost)
 
     @cached_property
     def _inverse(self) -> Array:
@@ -156,27 +147,79 @@ class Balanced:
         return np.asarray(solve_triangular(self.lower, identity, lower=True))
 
     @cached_property
-    def _condition(self) -> float:
+    def _fragile(self) -> bool:
+        new = np.abs(np.diagonal(self.lower)) / np.linalg.norm(self.lower, axis=1)
+        return bool(np.min(new, initial=1.0) < FRAGILE)
+
+    @cached_property
+    def _patient(self) -> bool:
+        """Whether pivots must have grown before they are divided out."""
         rows = self.lower / np.linalg.norm(self.lower, axis=1, keepdims=True)
-        return float(np.linalg.cond(rows)) if rows.size else 1.0
+        return bool(rows.size) and bool(np.linalg.cond(rows) > ANY_TIME)
+
+    def _grown(self, t: Array) -> Index:
+        """Return up to which pivot the rows outgrow their start, at each time."""
+        size = len(self.lower)
+        if not self._patient:
+            return np.full(len(t), size)
+        plus, minus, _, rest = self._phi(t)
+        free = np.repeat(rest, len(self.f) - 2 * len(self.s), axis=1)
+        spread = np.concatenate([plus, minus, free], axis=1)[:, self.pivots]
+        with np.errstate(divide="ignore"):
+            logs = np.log(spread) + 2 * np.log(np.abs(np.diagonal(self.lower)))
+        logs += 2 * np.maximum(self.f[self.pivots], 0) * t[:, None]
+        return np.asarray(np.max(np.where(logs > 0, np.arange(1, size + 1), 0), axis=1))
+
+    @cached_property
+    def _whole(self) -> tuple[Array, Array]:
+        return self._divided(len(self.lower))
+
+    def _divided(self, count: int) -> tuple[Array, Array]:
+        """Return ``C_B T^{-1}`` and ``T^{-1}``, T being Lp in its first `count` rows, I below."""
+        size = len(self.lower)
+        undo, rows = np.eye(size), np.zeros_like(self.rows)
+        undo[:count, :count] = self._inverse[:count, :count]
+        done = self.pivots[:count]
+        rows[done, np.arange(count)] = 1.0
+        others = np.ones(len(rows), dtype=bool)
+        others[done] = False
+        left = self.rows[others]
+        left[:, :count] = left[:, :count] @ undo[:count, :count]
+        rows[others] = np.where(self.above[others], 0.0, left)
+        return rows, undo
 
     def surrogate(self, t: Array) -> Array:
         """Return some single modes (T, columns) that move as fast as anything in the network.
 
         For a cheap choice of the times at which the network itself is worth evaluating.
         """
-        k = len(self.s)
-        picked = np.unique(np.linspace(0, k - 1, min(k, SURROGATES)).astype(int))
-        rows = np.concatenate([picked, picked + k])
-        f, column = self.f[rows], t[:, None]
-        size = np.maximum(np.linalg.norm(self.rows[rows], axis=1), TINY)
-        over = np.concatenate([np.hypot(self.s, self.lost / 2)[picked]] * 2)
+        f, seed, over = self._seeds
+        column = t[:, None]
         spread = _spread(2 * np.abs(f), 2 * over, column)
         fall = np.exp(-2 * np.abs(f) * column)
-        grown = np.where(f > 0, 1.0, fall)
-        seed = np.where(f > 0, fall, 1.0)
-        moves = [grown / (seed / (share * size) ** 2 + spread) for share in (1.0, 0.3)]
-        return np.concatenate(moves, axis=1) / max(2 * float(np.max(over)), TINY)
+        moves = np.where(f > 0, 1.0, fall) / (np.where(f > 0, fall, 1.0) / seed**2 + spread)
+        return np.asarray(moves / max(2 * float(np.max(over)), TINY))
+
+    @cached_property
+    def _seeds(self) -> tuple[Array, Array, Array]:
+        """Return f, start and w of the rows that stand for all: strong, weak, early and late."""
+        k, new = len(self.s), np.abs(np.diagonal(self.lower))
+        rising = self.f[self.pivots] > 0
+        late = np.where(rising, -np.log(new) / np.where(rising, self.f[self.pivots], 1.0), -np.inf)
+        picked = np.linspace(0, len(new) - 1, min(len(new), SURROGATES)).astype(int)
+        picked = np.unique(np.concatenate([picked, np.argsort(-late)[:SURROGATES]]))
+        spread = np.unique(np.linspace(0, k - 1, min(k, SURROGATES)).astype(int))
+        rows = np.concatenate([spread, spread + k])
+        size = np.linalg.norm(self.rows[rows], axis=1)
+        f = np.concatenate([self.f[self.pivots[picked]], self.f[rows], self.f[rows]])
+        seed = np.concatenate([new[picked], size, 0.3 * size])
+        w = np.hypot(self.s, self.lost / 2)
+        over = np.concatenate([w, w, np.full(len(self.f) - 2 * k, self.lost)])
+        return (
+            f,
+            np.maximum(seed, TINY),
+            np.concatenate([over[self.pivots[picked]], over[rows], over[rows]]),
+        )
 
     def _phi(self, t: Array) -> tuple[Array, Array, Array, Array]:
         """Return Phi: ++, --, +- (T, k) and that of unreached outputs (T, 1).
@@ -195,61 +238,46 @@ class Balanced:
             2 * _spread(np.array([fade + self.lost]), np.array([fade + self.lost]), column),
         )
 
-    def _scaled(self, t: Array) -> tuple[Array, Array, Array, Array]:
-        """Return ``e^{-f t}`` of the growing pivots, X and K, and the rows Lt without any fall.
+    def _scaled(self, t: Array, count: int) -> tuple[Array, Array, Array]:
+        """Return X, the rows Lt without any fall, and ``D T^{-T}``.
 
-        ``W2 W2^T``, ``W`` and ``W1^T W1`` are blocks of ``X Y^{-1} X^T``, where ``Y = Lt^T Phi Lt +
-        K^T K`` but for the decay in K.
+        D takes the growth of the first `count` pivots out. ``Y = Lt^T Phi Lt + D T^{-T} T^{-1} D``,
+        and ``X Y^{-1} X^T`` holds the map and both Gram matrices.
         """
-        column = t[:, None]
-        rise = np.maximum(self.f, 0)
+        whole = count == len(self.lower)
+        rows, undo = self._whole if whole else self._divided(count)
+        column, rise = t[:, None], np.maximum(self.f, 0)
         top = rise[self.pivots]
-        # shares above a pivot are 0, whatever the exponent there
-        Lt = self.share * np.exp(np.minimum(rise[:, None] - top, 0) * column[..., None])
+        top[count:] = 0.0
+        exponent = rise[:, None] - top
+        # above a pivot the entries are 0, whatever the exponent there
+        exponent = np.where(self.above, 0.0, np.minimum(exponent, 0) if whole else exponent)
+        Lt = rows * np.exp(exponent * column[..., None])
         X = np.exp(np.minimum(self.f, 0) * column)[..., None] * Lt
-        fall = np.exp(-top * column)
-        K = fall[..., None] * (np.exp(-self.decay * column)[..., None] * self._inverse.T)
-        return fall, X, K, Lt
+        return X, Lt, np.exp(-top * column)[..., None] * undo.T
 
-    def _normal(self, t: Array) -> tuple[Solver, Array, Array]:
-        """Return the solver with Y, X and K, by the normal equations."""
-        fall, X, K, Lt = self._scaled(t)
-        weighted = self._weighted(self._phi(t), Lt)
-        Y = np.swapaxes(Lt, 1, 2) @ weighted
-        Y += fall[:, :, None] * (self._inverse.T @ self._inverse) * fall[:, None, :]
-        return lambda right: np.linalg.solve(Y, right), X, K
+    def _normal(self, t: Array, count: int) -> System:
+        """Return the network's system at times t by its normal equations."""
+        X, Lt, root = self._scaled(t, count)
+        Y = np.swapaxes(Lt, 1, 2) @ self._weighted(self._phi(t), Lt)
+        Y += root @ np.swapaxes(root, 1, 2)
+        return System(X, root, np.asarray(np.linalg.cholesky(Y)))
 
-    def _plain(self, t: Array) -> tuple[Solver, Array, Array]:
-        """Return the same from ``I + C^T Phi C``, where nothing has grown much yet."""
-        k, size = len(self.s), len(self.lower)
-        grow = np.exp(np.maximum(self.f, 0) * t[:, None])[..., None]
-        rows = np.where((np.arange(len(self.f)) < k)[:, None], grow, 1.0) * self.rows
-        M = np.eye(size) + np.swapaxes(rows, 1, 2) @ self._weighted(self._phi(t), rows)
-        X = np.exp(self.f * t[:, None])[..., None] * self.rows
-        K = np.exp(-self.decay * t)[:, None, None] * np.eye(size)
-        return lambda right: np.linalg.solve(M, right), X, K
-
-    def _row_wise(self, t: Array) -> tuple[Solver, Array, Array]:
+    def _by_rows(self, t: Array) -> System:
         """Return the same for one time by QR, row by row as accurate as the rows themselves."""
-        from scipy.linalg import solve_triangular
-
-        fall, X, K, Lt = self._scaled(t)
+        X, Lt, root = self._scaled(t, len(self.lower))
         k = len(self.s)
         plus, minus, both, rest = (part[0, :, None] for part in self._phi(t))
         up, down, free = Lt[0, :k], Lt[0, k : 2 * k], Lt[0, 2 * k :]
-        root = np.sqrt(plus)
-        turn = np.where(root > 0, both / np.where(root > 0, root, 1.0), 0.0)
+        size = np.sqrt(plus)
+        turn = np.where(size > 0, both / np.where(size > 0, size, 1.0), 0.0)
         left = np.sqrt(np.maximum(minus - turn**2, 0.0))
-        parts = [root * up + turn * down, left * down, np.sqrt(rest) * free, self._inverse * fall]
-        stack = np.concatenate(parts)
+        stack = np.concatenate(
+            [size * up + turn * down, left * down, np.sqrt(rest) * free, root[0].T]
+        )
         order = np.argsort(-np.max(np.abs(stack), axis=1))
-        factor = np.linalg.qr(stack[order], mode="r")
-
-        def solve(right: Array) -> Array:
-            half = solve_triangular(factor, right[0], trans="T")
-            return np.asarray(solve_triangular(factor, half))[None]
-
-        return solve, X, K
+        factor = np.asarray(np.linalg.qr(stack[order], mode="r")).T
+        return System(X, root, factor[None])
 
     def _weighted(self, phi: tuple[Array, Array, Array, Array], rows: Array) -> Array:
         """Return ``Phi`` applied to rows of shape (T, m, rho)."""
@@ -259,32 +287,46 @@ class Balanced:
         parts = [plus * up + both * down, both * up + minus * down, rest * free]
         return np.concatenate(parts, axis=1)
 
-    def _last_early(self, t: Array) -> int:
-        """Return how many of the increasing times are early enough for the plain form."""
-        if self._condition < ANY_TIME:
-            return 0
-        exponent = 2 * max(float(np.max(self.f)), 0.0) * t
-        plus, minus, _, rest = self._phi(t)
-        largest = np.max(np.concatenate([plus, minus, rest], axis=1), axis=1)
-        size = float(np.linalg.norm(self.rows, 2)) ** 2
-        grown = size * largest * np.exp(np.minimum(exponent, LARGEST_LOG))
-        return int(np.sum((exponent < LARGEST_LOG) & (grown < EARLY)))
-
-    def _core(self, t: Array, system: tuple[Solver, Array, Array], inputs: bool) -> Core:
-        solve, X, K = system
+    def _core(self, t: Array, system: System, inputs: bool) -> Core:
         k = len(self.s)
         va, vb, _ = (weight[:, None] for weight in self._mix)
+        X = system.X
         up, down, free = X[:, :k], X[:, k : 2 * k], X[:, 2 * k :]
         left = np.concatenate([vb * up - va * down, free], axis=1)
-        right = np.swapaxes(va * up + vb * down, 1, 2)
-        solved = np.swapaxes(solve(np.swapaxes(left, 1, 2)), 1, 2)
-        c = None if self.seen is None else solved @ K
-        found = None
-        if inputs:
-            A = np.swapaxes(right, 1, 2) @ solve(right)
-            pulled = solve(K)
-            found = (A, np.swapaxes(right, 1, 2) @ pulled, np.swapaxes(K, 1, 2) @ pulled)
-        return Core(solved @ right, c, solved @ np.swapaxes(left, 1, 2), found)
+        right = va * up + vb * down
+        o = left.shape[1]
+        solved = system.half(np.swapaxes(np.concatenate([left, right], axis=1), 1, 2))
+        out, into = solved[..., :o], solved[..., o:]
+        over = np.swapaxes(out, 1, 2)
+        back = np.swapaxes(into, 1, 2)
+        alpha, own = over @ into, over @ out
+        A = back @ into if inputs else None
+        if self.seen is None:
+            return Core(alpha, None, own, None if A is None else (A, None, None))
+        fade = np.exp(-self.decay * t)[:, None, None]
+        rest = system.half(fade * system.root)
+        c = over @ rest
+        if A is None:
+            return Core(alpha, c, own, None)
+        return Core(alpha, c, own, (A, back @ rest, np.swapaxes(rest, 1, 2) @ rest))
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """``R = X Y^{-1} X^T`` at T times, with ``Y = G G^T``, G lower triangular, and its root."""
+
+    X: Array
+    root: Array
+    factor: Array
+
+    def half(self, right: Array) -> Array:
+        """Return ``G^{-1}`` times `right`, shape (T, rho, n)."""
+        if self.factor.shape[-1] < BATCHED:
+            return np.asarray(np.linalg.solve(self.factor, right))
+        from scipy.linalg import solve_triangular
+
+        pairs = zip(self.factor, right, strict=True)
+        return np.stack([solve_triangular(g, r, lower=True, check_finite=False) for g, r in pairs])
 
 
 def prepare(
@@ -313,7 +355,7 @@ def prepare(
     >>> W = 0.1 * np.eye(2)
     >>> network = prepare(W, W, (np.eye(2), np.array([2.0, 1.0]), np.eye(2)), 0.0)
     >>> network.at(np.array([1.0, 9.0])).alpha.round(4)[:, [0, 1], [0, 1]]
-    array([[0.4307, 0.0695],
+    array([[0.4306, 0.0695],
            [2.    , 1.    ]])
     """
     (u, s, v), lost = modes, -lam
@@ -327,44 +369,27 @@ def prepare(
     w = np.hypot(s, lost / 2)
     plus = s * np.where(w > 0, s / np.where(w > 0, w + lost / 2, 1.0), 0.0) - decay
     f = np.concatenate([plus, -(w + lost / 2) - decay, np.full(u.shape[1] - k, -lost - decay)])
-    bare = Balanced(
+    va, vb, _ = (weight[:, None] for weight in _mixing(s, lost))
+    rows = np.concatenate([va * a + vb * b[:k], vb * a - va * b[:k], b[k:]])
+    order = np.argsort(-f, kind="stable")
+    pivots, basis, lower, full = _echelon(rows[order])
+    place = np.empty(len(f), dtype=np.intp)
+    place[order] = np.arange(len(f))
+    growing = f[order] > 0
+    missed = growing & ~np.isin(np.arange(len(f)), pivots)
+    beyond = missed & full
+    unseen = None if k == i else w1 - a.T @ v.T
+    return Balanced(
         s,
         u,
         v,
         lost,
         decay,
         f,
-        *_no_rows(len(f)),
-        unseen=None,
-        seen=None,
-        gap=0.0,
-        unexcited=0,
-        beyond=0,
-    )
-    va, vb, _ = (weight[:, None] for weight in bare._mix)
-    rows = np.concatenate([va * a + vb * b[:k], vb * a - va * b[:k], b[k:]])
-    order = np.argsort(-f, kind="stable")
-    pivots, basis, lower, full = _echelon(rows[order])
-    inside = rows @ basis.T
-    share = np.zeros_like(inside)
-    if len(pivots):
-        from scipy.linalg import solve_triangular
-
-        share = solve_triangular(lower, inside.T, lower=True, trans="T").T
-    place = np.empty(len(f), dtype=np.intp)
-    place[order] = np.arange(len(f))
-    share[place[:, None] < pivots] = 0.0
-    share[order[pivots]] = np.eye(len(pivots))
-    growing = f[order] > 0
-    missed = growing & ~np.isin(np.arange(len(f)), pivots)
-    beyond = missed & full
-    unseen = None if k == i else w1 - a.T @ v.T
-    return replace(
-        bare,
-        rows=inside,
+        rows=rows @ basis.T,
         pivots=order[pivots],
-        share=share,
         lower=lower,
+        above=place[:, None] < pivots,
         unseen=unseen,
         seen=None if unseen is None else basis @ unseen,
         gap=float(np.sum(w1**2) - np.sum(w2**2)),
@@ -408,8 +433,17 @@ def _echelon(rows: Array) -> tuple[Index, Array, Array, npt.NDArray[np.bool_]]:
     return np.array(pivots, int), basis[:found] @ directions[:rank], lower[:found, :found], full
 
 
-def _no_rows(m: int) -> tuple[Array, Index, Array, Array]:
-    return np.zeros((m, 0)), np.zeros(0, dtype=np.intp), np.zeros((m, 0)), np.zeros((0, 0))
+def _mixing(s: Array, lost: float) -> tuple[Array, Array, Array]:
+    """Return va, vb and s/w of every mode."""
+    w = np.hypot(s, lost / 2)
+    va, still = w + lost / 2, w == 0
+    norm, w = np.where(still, 1.0, np.hypot(va, s)), np.where(still, 1.0, w)
+    half = math.sqrt(0.5)  # the limit of small s
+    return (
+        np.where(still, half, va / norm),
+        np.where(still, half, s / norm),
+        np.where(still, 1.0, s / w),
+    )
 
 
 def _spread(rate: Array, over: Array, t: Array) -> Array:
@@ -419,6 +453,8 @@ def _spread(rate: Array, over: Array, t: Array) -> Array:
 
 
 def _joined(cores: list[Core]) -> Core:
+    if len(cores) == 1:
+        return cores[0]
     alpha = np.concatenate([core.alpha for core in cores])
     gram = np.concatenate([core.gram for core in cores])
     left = [core.c for core in cores if core.c is not None]
@@ -426,5 +462,9 @@ def _joined(cores: list[Core]) -> Core:
     c = np.concatenate(left) if left else None
     if not inputs:
         return Core(alpha, c, gram, None)
-    A, x, y = (np.concatenate(parts) for parts in zip(*inputs, strict=True))
-    return Core(alpha, c, gram, (A, x, y))
+    A = np.concatenate([parts[0] for parts in inputs])
+    x = [parts[1] for parts in inputs if parts[1] is not None]
+    y = [parts[2] for parts in inputs if parts[2] is not None]
+    if not x:
+        return Core(alpha, c, gram, (A, None, None))
+    return Core(alpha, c, gram, (A, np.concatenate(x), np.concatenate(y)))

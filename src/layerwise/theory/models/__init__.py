@@ -4,9 +4,10 @@ Every model is a frozen dataclass of float64 arrays. The loss is ``1/2 E|y - f(x
 irreducible part, and time is that of the gradient flow ``dw/dt = -dLoss/dw``.
 """
 
+from layerwise.theory.models.deep import Deep
 from layerwise.theory.models.diagonal import Diagonal
 from layerwise.theory.models.linear import Linear
 from layerwise.theory.models.scalar import Scalar
 from layerwise.theory.models.shallow import Shallow
 
-__all__ = ["Diagonal", "Linear", "Scalar", "Shallow"]
+__all__ = ["Deep", "Diagonal", "Linear", "Scalar", "Shallow"]

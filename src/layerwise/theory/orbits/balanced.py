@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import final
 
 import numpy as np
@@ -25,18 +24,20 @@ Array = npt.NDArray[np.float64]
 # for panels costs more than it saves.
 MANY = 150
 # Of the interpolation, relative to the largest singular value of the target: aimed at, accepted.
-TOLERANCE, ACCEPTED = 1e-12, 1e-11
-SHORTEST = 1e-6  # panels shorter than this share of the time are not halved further
+TOLERANCE, ACCEPTED = 1e-11, 1e-10
+LARGE = 5_000
+BLOCK = 4_000_000  # numbers of one temporary
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What most quantities need, without any matrix over time."""
+    """What most quantities need, without any matrix over time, and the interpolation's error."""
 
     loss: Array
     modes: Array
     trace_in: Array
     trace_out: Array
+    error: float
 
 
 @final
@@ -71,24 +72,39 @@ class BalancedGrams(Grams):
     @cached_property
     def interpolation_error(self) -> float:
         """Estimated error of interpolation in the map, relative to the target; 0 if exact."""
-        return max((error for *_, error in self._nodes), default=0.0)
+        return self._summary.error
 
     def map(self, out: Array | None = None) -> Array:
         law, into = self.law, self.reduced.into
         right = law.v.T if law.seen is None else np.concatenate([law.v.T, law.seen])
-        if self.mirrored:
-            left = law.u if into is None else into @ law.u
-            shape = (len(self.t), right.shape[1], len(left))
-        else:
-            right = right if into is None else right @ into.T
-            shape = (len(self.t), len(law.u), right.shape[1])
-        found = np.empty(shape) if out is None else out
-        for times, core in self._cores():
-            inner = core.alpha if core.c is None else np.concatenate([core.alpha, core.c], axis=2)
-            if self.mirrored:
-                np.matmul(right.T, np.swapaxes(left @ inner, 1, 2), out=found[times])
-            else:
-                np.matmul(law.u @ inner, right, out=found[times])
+        left = law.u if into is None or not self.mirrored else into @ law.u
+        if into is not None and not self.mirrored:
+            right = right @ into.T
+        shape = (right.shape[1], len(left)) if self.mirrored else (len(left), right.shape[1])
+        found = np.empty((len(self.t), *shape)) if out is None else out
+
+        def exact(t: Array) -> Array:
+            maps = np.empty((len(t), *shape))
+            for times in law.blocks(t):
+                core = law.at(t[times])
+                inner = core.alpha
+                if core.c is not None:
+                    inner = np.concatenate([core.alpha, core.c], axis=2)
+                if self.mirrored:
+                    np.matmul(right.T, np.swapaxes(left @ inner, 1, 2), out=maps[times])
+                else:
+                    np.matmul(left @ inner, right, out=maps[times])
+            return maps.reshape(len(t), -1)
+
+        t = self.t * self.reduced.clock
+        flat = found.reshape(len(t), -1)
+        if self._ends is None:
+            for times in law.blocks(t):
+                flat[times] = exact(t[times])
+            return found
+        for piece in panels.pieces(exact, self._ends, self._accepted):
+            times = piece.times(t)
+            np.matmul(panels.weights(piece.panel, t[times]), piece.values, out=flat[times])
         return found
 
     def gram_in(self) -> Array:
@@ -115,8 +131,8 @@ class BalancedGrams(Grams):
 
     def singular_values(self) -> Array:
         found, law = np.empty((len(self.t), len(self.law.s))), self.law
-        root = None if law.seen is None else np.linalg.qr(law.seen.T, mode="r").T
-        for times, core in self._cores():
+        root = None if law.seen is None else np.asarray(np.linalg.qr(law.seen.T, mode="r")).T
+        for times, core, _ in self._cores():
             inner = core.alpha
             if core.c is not None and root is not None:
                 inner = np.concatenate([core.alpha, core.c @ root], axis=2)
@@ -132,8 +148,10 @@ class BalancedGrams(Grams):
             np.empty((len(self.t), k)),
             np.empty(len(self.t)),
         )
+        error = 0.0
         squares = None if law.seen is None else law.seen @ law.seen.T
-        for times, core in self._cores():
+        for times, core, tail in self._cores():
+            error = max(error, tail)
             modes[times] = np.diagonal(core.alpha, axis1=1, axis2=2)
             left = core.alpha.copy()
             left[:, np.arange(k), np.arange(k)] -= law.s
@@ -142,11 +160,11 @@ class BalancedGrams(Grams):
                 loss[times] += np.einsum("tij,tij->t", core.c @ squares, core.c) / 2
             outer[times] = np.trace(core.gram, axis1=1, axis2=2)
         inner = outer + law.gap
-        return Summary(loss, modes, inner, outer)
+        return Summary(loss, modes, inner, outer, error)
 
     def _gram_left(self) -> Array:
         u = self.law.u
-        return np.concatenate([u @ core.gram @ u.T for _, core in self._cores()])
+        return np.concatenate([u @ core.gram @ u.T for _, core, _ in self._cores()])
 
     def _gram_right(self) -> Array:
         law, v = self.law, self.law.v
@@ -156,7 +174,7 @@ class BalancedGrams(Grams):
             assert core.inputs is not None  # they were asked for
             A, x, y = core.inputs
             grams[times] = v @ A @ v.T
-            if law.seen is None or law.unseen is None:
+            if law.seen is None or law.unseen is None or x is None or y is None:
                 continue
             side = v @ x @ law.seen
             fade = np.exp(-2 * law.decay * self.reduced.clock * self.t[times])[:, None, None]
@@ -165,42 +183,44 @@ class BalancedGrams(Grams):
             grams[times] += law.seen.T @ y @ law.seen + fade * still
         return grams
 
-    def _cores(self) -> Iterator[tuple[slice, Core]]:
-        """Yield the network at some times after others, exact or interpolated."""
+    def _cores(self) -> Iterator[tuple[slice, Core, float]]:
+        """Yield the network at some times after others, exact or interpolated, and the error."""
         law, t = self.law, self.t * self.reduced.clock
-        if not self._nodes:
+        if self._ends is None:
             for times in law.blocks(t):
-                yield times, law.at(t[times])
+                yield times, law.at(t[times]), 0.0
             return
-        for panel, values, shapes, _ in self._nodes:
-            first, last = np.searchsorted(t, panel[0]), np.searchsorted(t, panel[1])
-            last += int(panel[1] == t[-1])
-            for block in law.blocks(t[first:last]):
-                times = slice(first + block.start, first + block.stop)
-                yield times, _unpacked(panels.weights(panel, t[times]) @ values, shapes)
+        shapes: list[tuple[int, ...]] = []
+
+        def exact(nodes: Array) -> Array:
+            cores = [law.at(nodes[times]) for times in law.blocks(nodes)]
+            values, shapes[:] = _packed(cores)
+            return values
+
+        scale = max(law.s[0], TOLERANCE)
+        for piece in panels.pieces(exact, self._ends, self._accepted):
+            times = piece.times(t)
+            step = max(1, BLOCK // piece.values.shape[1])
+            for first in range(times.start, times.stop, step):
+                some = slice(first, min(first + step, times.stop))
+                values = panels.weights(piece.panel, t[some]) @ piece.values
+                yield some, _unpacked(values, shapes), piece.tail / scale
+
+    @property
+    def _accepted(self) -> float:
+        return ACCEPTED * max(float(self.law.s[0]), TOLERANCE)
 
     @cached_property
-    def _nodes(self) -> list[tuple[panels.Panel, Array, list[tuple[int, ...]], float]]:
-        """Return panels with the exact cores at their points; empty where interpolation is idle."""
+    def _ends(self) -> Array | None:
+        """Return ends of the panels to interpolate on; None where that does not pay."""
         law, t = self.law, self.t * self.reduced.clock
         if len(t) < MANY or not len(law.pivots):
-            return []
-        ends = panels.edges(law.surrogate, t[0], t[-1], TOLERANCE)
-        if (len(ends) - 1) * (panels.DEGREE + 1) > len(t) / 2:
-            return []
-        waiting = [*pairwise(ends.tolist())][::-1]
-        found = []
-        while waiting:
-            panel = waiting.pop()
-            points = panels.lobatto(panel)
-            values, shapes = _packed([law.at(points[times]) for times in law.blocks(points)])
-            error = float(panels.tail(values)) / max(law.s[0], TOLERANCE)
-            if error > ACCEPTED and panel[1] - panel[0] > SHORTEST * panel[1]:
-                middle = (panel[0] + panel[1]) / 2
-                waiting += [(middle, panel[1]), (panel[0], middle)]
-                continue
-            found.append((panel, values, shapes, error))
-        return found
+            return None
+        last = float(np.nextafter(t[-1], np.inf))  # so that the last time falls into a panel
+        ends = panels.edges(law.surrogate, float(t[0]), last, TOLERANCE)
+        if law.rows.size > LARGE:  # nodes are dear: as good a tail on all panels as the last has
+            ends = panels.evened(law.surrogate, ends, TOLERANCE)
+        return ends if (len(ends) - 1) * (panels.DEGREE + 1) < len(t) / 2 else None
 
 
 def _packed(cores: list[Core]) -> tuple[Array, list[tuple[int, ...]]]:
