@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint install bench clean
+.PHONY: demo test lint install bench docs clean
 
 demo: .venv/installed
 	@echo "layerwise demo: reproduce what exists so far at laptop size, beside its exact theory."
@@ -24,8 +24,12 @@ bench: .venv/developed
 	$(BIN)/layerwise data mnist
 	$(BIN)/python benchmarks/figure8_training.py
 
+docs: .venv/documented
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf docs/_build docs/gallery .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit( \
@@ -40,4 +44,8 @@ clean:
 
 .venv/developed: .venv/installed pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all,dev]'
+	@touch $@
+
+.venv/documented: .venv/installed pyproject.toml
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all,docs]'
 	@touch $@

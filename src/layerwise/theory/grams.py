@@ -55,6 +55,10 @@ class Grams(ABC):
         """Return the weights as one array (T, d) where the law gives them, else None."""
         return None
 
+    def span(self) -> Array | None:
+        """Return columns (i + o, n) that span ``[W1^T; W2]`` at the first time; None for all."""
+        return None
+
     def loss(self) -> Array:
         """Return the loss without its irreducible part, shape (T,)."""
         return self.each(lambda grams: self.model.regression.loss(grams.map()))
@@ -123,7 +127,7 @@ def quantity(model: Linear, name: str, grams: Grams, out: Array | None = None) -
         case "singular_values":
             return grams.singular_values()
         case "effective_rank":
-            return measures.rank_of_spectrum(grams.singular_values())
+            return np.asarray(measures.rank_of_spectrum(grams.singular_values()))
         case "gram_in":
             return grams.gram_in()
         case "gram_out":

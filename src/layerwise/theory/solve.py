@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,12 +14,13 @@ from layerwise.names import nearest
 from layerwise.theory.errors import NotSolvable
 from layerwise.theory.flow import descend, flow
 from layerwise.theory.grams import Grams
-from layerwise.theory.laws import decay, neuron, pair, riccati, shallow, two_valued
+from layerwise.theory.laws import decay, deep_aligned, neuron, pair, riccati, shallow, two_valued
 from layerwise.theory.model import Model
-from layerwise.theory.models import Deep, Diagonal, Linear, Scalar, Shallow
+from layerwise.theory.models import Deep, DeepLinear, Diagonal, Linear, Scalar, Shallow
 from layerwise.theory.models.deep import EQUAL
 from layerwise.theory.orbits.aligned import AlignedGrams
 from layerwise.theory.orbits.balanced import BalancedGrams
+from layerwise.theory.orbits.deep import EqualChains, TwoLayers, chains, one_layer
 from layerwise.theory.orbits.depth import EqualLayers
 from layerwise.theory.orbits.network import Network
 from layerwise.theory.orbits.orbit import Orbit, States
@@ -33,6 +34,7 @@ __all__ = ["solve"]
 Array = npt.NDArray[np.float64]
 Method = Literal["auto", "exact", "flow", "descent"]
 
+UNUSED = 1e-12  # weights below this share are rounding
 METHODS = ("auto", "exact", "flow", "descent")
 
 
@@ -151,6 +153,8 @@ def _exact(model: Model, t: Array) -> tuple[Exact | None, tuple[Assumption, ...]
         case Linear():
             structure = detect(model)
             return _network(model, structure, t), structure.assumptions
+        case DeepLinear():
+            return _deep_linear(model, t)
     return None, ()
 
 
@@ -178,6 +182,36 @@ def _equal_layers(model: Deep) -> tuple[Assumption, ...]:
             "layers equal but for signs", bool(np.all(model.equal_layers)), spread, EQUAL, why
         ),
     )
+
+
+def _deep_linear(model: DeepLinear, t: Array) -> tuple[Exact | None, tuple[Assumption, ...]]:
+    if len(model.weights) == 1:
+        return _elementwise(model, "shallow", lambda times: one_layer(model, times))
+    if len(model.weights) == 2:
+        w1, w2 = model.weights
+        exact, assumptions = _exact(Linear(w1, w2, model.cross, model.input_cov), t)
+        return exact and replace(exact, orbit=TwoLayers(exact.orbit)), assumptions
+    found, off = chains(model)
+    along = Assumption(
+        "layers and inputs aligned with the modes of the target",
+        found is not None,
+        off,
+        deep_aligned.TOLERANCE,
+        "each mode is then a chain of numbers",
+    )
+    if found is None:
+        return None, (along,)
+    equal = Assumption(
+        "weights of each mode equal but for signs",
+        found.unequal <= deep_aligned.EQUAL,
+        found.unequal,
+        deep_aligned.EQUAL,
+        "unequal layers have no elementary law at depth 3 and beyond",
+    )
+    if not equal.holds:
+        return None, (along, equal)
+    orbit = EqualChains(model, found)
+    return Exact("deep modes", orbit, (along, equal), found.unexcited), (along, equal)
 
 
 def _decayed(model: Scalar, t: Array) -> tuple[str, Array]:
@@ -252,12 +286,13 @@ def _balanced(model: Linear, found: Structure, t: Array) -> Exact:
 
 def _of_grams(model: Linear, grams: Callable[[Array], Grams], t: Array) -> Orbit:
     """Return the trajectory, of weights where the map needs them: on inputs without variance."""
-    network = Network(model, grams, t)
     if model.input_cov is None:
-        return network
+        return Network(model, grams, t)
     values, vectors = model.regression.variances
-    blind = model.w1 @ vectors[:, values <= model.regression.extent[0] / 2]
-    return States(model, network.states) if np.any(np.abs(blind) > 0) else network
+    blind = vectors[:, values <= model.regression.extent[0] / 2]
+    if np.linalg.norm(model.w1 @ blind) <= UNUSED * np.linalg.norm(model.w1):
+        return Network(model, grams, t)
+    return States(model, Network(model, grams, t, blind @ blind.T).states)
 
 
 def _modes(cross: Array) -> tuple[Array, Array, Array]:

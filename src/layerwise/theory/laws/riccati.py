@@ -49,10 +49,10 @@ Index = npt.NDArray[np.intp]
 UNEXCITED = 1e-13  # a row is a pivot if more than this share of it is new ...
 NOISE = 4e-15  # ... and more than what rounding leaves of all rows
 ANY_TIME = 30.0  # condition of the pivot rows up to which all may be divided out from the start
-FRAGILE = 1e-6  # new share of a pivot row below which only QR keeps the digits
+LEEWAY = 5.0  # of the logarithm of a pivot's growth, within which it may be divided out or not
 SURROGATES = 6
 TINY = 1e-150
-BATCHED = 32  # systems from this size on are solved one by one, but as triangular ones
+BATCHED = 32  # from this size on the inverse of a triangle is cheaper than solving with it
 BLOCK = 400_000  # numbers of one temporary
 
 
@@ -91,6 +91,8 @@ class Balanced:
         lower triangular.
     above
         Whether a row comes before a pivot, shape (m, rho): it then has no part of it.
+    basis
+        B, orthonormal hidden directions, shape (rho, h).
     unseen, seen
         N, the part of W1 that S does not see, shape (h, i), and B N, shape (rho, i); None where
         S sees all inputs.
@@ -111,6 +113,7 @@ class Balanced:
     pivots: Index
     lower: Array
     above: npt.NDArray[np.bool_]
+    basis: Array
     unseen: Array | None
     seen: Array | None
     gap: float
@@ -125,13 +128,7 @@ class Balanced:
 
     def at(self, t: Array, *, inputs: bool = False) -> Core:
         """Return the network at all (increasing) times t at once; see `blocks`."""
-        if self._fragile:
-            return _joined([self._core(time, self._by_rows(time), inputs) for time in t[:, None]])
-        grown = self._grown(t)
-        ends = np.flatnonzero(np.diff(grown)) + 1
-        firsts = [0, *ends.tolist()]
-        runs = zip(firsts, np.split(t, ends), strict=True)
-        systems = ((run, self._normal(run, int(grown[k]))) for k, run in runs)
+        systems = [(t[run], self._normal(t[run], count)) for run, count in self._runs(t)]
         return _joined([self._core(run, system, inputs) for run, system in systems])
 
     @cached_property
@@ -147,28 +144,36 @@ class Balanced:
         return np.asarray(solve_triangular(self.lower, identity, lower=True))
 
     @cached_property
-    def _fragile(self) -> bool:
-        new = np.abs(np.diagonal(self.lower)) / np.linalg.norm(self.lower, axis=1)
-        return bool(np.min(new, initial=1.0) < FRAGILE)
-
-    @cached_property
     def _patient(self) -> bool:
         """Whether pivots must have grown before they are divided out."""
         rows = self.lower / np.linalg.norm(self.lower, axis=1, keepdims=True)
         return bool(rows.size) and bool(np.linalg.cond(rows) > ANY_TIME)
 
-    def _grown(self, t: Array) -> Index:
-        """Return up to which pivot the rows outgrow their start, at each time."""
+    def _runs(self, t: Array) -> Iterator[tuple[slice, int]]:
+        """Yield runs of times and how many pivots have outgrown their start in all of them.
+
+        A pivot may be counted from a while before that until a while after.
+        """
         size = len(self.lower)
         if not self._patient:
-            return np.full(len(t), size)
+            yield slice(0, len(t)), size
+            return
         plus, minus, _, rest = self._phi(t)
         free = np.repeat(rest, len(self.f) - 2 * len(self.s), axis=1)
         spread = np.concatenate([plus, minus, free], axis=1)[:, self.pivots]
         with np.errstate(divide="ignore"):
             logs = np.log(spread) + 2 * np.log(np.abs(np.diagonal(self.lower)))
         logs += 2 * np.maximum(self.f[self.pivots], 0) * t[:, None]
-        return np.asarray(np.max(np.where(logs > 0, np.arange(1, size + 1), 0), axis=1))
+        index = np.arange(1, size + 1)
+        least = np.max(np.where(logs > LEEWAY, index, 0), axis=1)
+        most = np.max(np.where(logs > -LEEWAY, index, 0), axis=1)
+        first = 0
+        while first < len(t):
+            low, high, last = least[first], most[first], first + 1
+            while last < len(t) and max(low, least[last]) <= min(high, most[last]):
+                low, high, last = max(low, least[last]), min(high, most[last]), last + 1
+            yield slice(first, last), int(low)
+            first = last
 
     @cached_property
     def _whole(self) -> tuple[Array, Array]:
@@ -211,15 +216,12 @@ class Balanced:
         spread = np.unique(np.linspace(0, k - 1, min(k, SURROGATES)).astype(int))
         rows = np.concatenate([spread, spread + k])
         size = np.linalg.norm(self.rows[rows], axis=1)
-        f = np.concatenate([self.f[self.pivots[picked]], self.f[rows], self.f[rows]])
-        seed = np.concatenate([new[picked], size, 0.3 * size])
         w = np.hypot(self.s, self.lost / 2)
         over = np.concatenate([w, w, np.full(len(self.f) - 2 * k, self.lost)])
-        return (
-            f,
-            np.maximum(seed, TINY),
-            np.concatenate([over[self.pivots[picked]], over[rows], over[rows]]),
-        )
+        # modes that share hidden directions start together up to twice as large as each alone
+        seed = np.concatenate([new[picked], *(share * size for share in (2.0, 1.0, 0.3))])
+        stand = np.concatenate([self.pivots[picked], rows, rows, rows])
+        return self.f[stand], np.maximum(seed, TINY), over[stand]
 
     def _phi(self, t: Array) -> tuple[Array, Array, Array, Array]:
         """Return Phi: ++, --, +- (T, k) and that of unreached outputs (T, 1).
@@ -263,22 +265,6 @@ class Balanced:
         Y += root @ np.swapaxes(root, 1, 2)
         return System(X, root, np.asarray(np.linalg.cholesky(Y)))
 
-    def _by_rows(self, t: Array) -> System:
-        """Return the same for one time by QR, row by row as accurate as the rows themselves."""
-        X, Lt, root = self._scaled(t, len(self.lower))
-        k = len(self.s)
-        plus, minus, both, rest = (part[0, :, None] for part in self._phi(t))
-        up, down, free = Lt[0, :k], Lt[0, k : 2 * k], Lt[0, 2 * k :]
-        size = np.sqrt(plus)
-        turn = np.where(size > 0, both / np.where(size > 0, size, 1.0), 0.0)
-        left = np.sqrt(np.maximum(minus - turn**2, 0.0))
-        stack = np.concatenate(
-            [size * up + turn * down, left * down, np.sqrt(rest) * free, root[0].T]
-        )
-        order = np.argsort(-np.max(np.abs(stack), axis=1))
-        factor = np.asarray(np.linalg.qr(stack[order], mode="r")).T
-        return System(X, root, factor[None])
-
     def _weighted(self, phi: tuple[Array, Array, Array, Array], rows: Array) -> Array:
         """Return ``Phi`` applied to rows of shape (T, m, rho)."""
         k = len(self.s)
@@ -287,13 +273,33 @@ class Balanced:
         parts = [plus * up + both * down, both * up + minus * down, rest * free]
         return np.concatenate(parts, axis=1)
 
-    def _core(self, t: Array, system: System, inputs: bool) -> Core:
+    def span(self, t: float) -> tuple[Array, Array]:
+        """Return inputs (i, n) and outputs (o, n) whose columns span the stacked weights at time t.
+
+        Weak modes are there with all their digits, which the Gram matrices would drown.
+        """
+        time = np.array([t])
+        ((_, count),) = self._runs(time)
+        X, _, root = self._scaled(time, count)
+        left, right = self._sides(X)
+        inputs, outputs = self.v @ right[0], self.u @ left[0]
+        if self.seen is None or self.unseen is None:
+            return inputs, outputs
+        still = self.unseen.T - self.seen.T @ self.basis
+        inputs = np.concatenate(
+            [inputs + math.exp(-self.decay * t) * self.seen.T @ root[0].T, still], 1
+        )
+        return inputs, np.concatenate([outputs, np.zeros((len(outputs), still.shape[1]))], 1)
+
+    def _sides(self, X: Array) -> tuple[Array, Array]:
+        """Return the rows of outputs and of inputs from those of C+, C- and unreached outputs."""
         k = len(self.s)
         va, vb, _ = (weight[:, None] for weight in self._mix)
-        X = system.X
         up, down, free = X[:, :k], X[:, k : 2 * k], X[:, 2 * k :]
-        left = np.concatenate([vb * up - va * down, free], axis=1)
-        right = va * up + vb * down
+        return np.concatenate([vb * up - va * down, free], axis=1), va * up + vb * down
+
+    def _core(self, t: Array, system: System, inputs: bool) -> Core:
+        left, right = self._sides(system.X)
         o = left.shape[1]
         solved = system.half(np.swapaxes(np.concatenate([left, right], axis=1), 1, 2))
         out, into = solved[..., :o], solved[..., o:]
@@ -323,10 +329,10 @@ class System:
         """Return ``G^{-1}`` times `right`, shape (T, rho, n)."""
         if self.factor.shape[-1] < BATCHED:
             return np.asarray(np.linalg.solve(self.factor, right))
-        from scipy.linalg import solve_triangular
+        from scipy.linalg.lapack import dtrtri
 
-        pairs = zip(self.factor, right, strict=True)
-        return np.stack([solve_triangular(g, r, lower=True, check_finite=False) for g, r in pairs])
+        inverse = np.stack([dtrtri(factor.T)[0].T for factor in self.factor])
+        return np.asarray(inverse @ right)
 
 
 def prepare(
@@ -390,6 +396,7 @@ def prepare(
         pivots=order[pivots],
         lower=lower,
         above=place[:, None] < pivots,
+        basis=basis,
         unseen=unseen,
         seen=None if unseen is None else basis @ unseen,
         gap=float(np.sum(w1**2) - np.sum(w2**2)),

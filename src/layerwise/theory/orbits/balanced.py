@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,6 +116,14 @@ class BalancedGrams(Grams):
     def gram_out(self) -> Array:
         gram = self._gram_right() if self.mirrored else self._gram_left()
         return gram / self.reduced.stretch
+
+    def span(self) -> Array | None:
+        inputs, outputs = self.law.span(float(self.t[0]) * self.reduced.clock)
+        if self.mirrored:
+            inputs, outputs = outputs, inputs
+        into, change = self.reduced.into, math.sqrt(self.reduced.stretch)
+        inputs = inputs if into is None else into @ inputs
+        return np.concatenate([inputs * change, outputs / change])
 
     def loss(self) -> Array:
         return self.reduced.xi * self._summary.loss

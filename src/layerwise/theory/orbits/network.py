@@ -18,8 +18,13 @@ __all__ = ["Network"]
 
 Array = npt.NDArray[np.float64]
 
-RTOL = 1e-12
-SETTLED = 4e-15  # errors below this share of the target are rounding: they move nothing
+RTOL = 1e-13
+SPAN = 5.0  # relaxation times between two corrections of the integrated weights
+SPANS = 200  # at least so many of them, however long it takes
+SETTLED = 1e-14  # motion below this share of the fastest is rounding
+HELD = 1e-12  # share of the Grams from which on they tell more of the weights than integration
+SQUARES = 400  # inputs and outputs up to which the weights are corrected
+ROUNDING, TINY = 1e-13, 1e-300
 LARGEST = 20_000_000  # numbers that the check of the equation of motion may hold
 
 
@@ -29,7 +34,8 @@ class Network(Orbit):
     """A two-layer network whose map and Grams are known in closed form.
 
     Its weights follow from the linear equation ``W1' = r1 W2^T E(t)``, ``W2' = r2 E(t) W1^T`` (with
-    decay), whose coefficient, the error ``E = S - W Sxx``, is known exactly; it is integrated.
+    decay), whose coefficient, the error ``E = S - W Sxx``, is known exactly. It is integrated, and
+    now and then turned back to the exact Grams, so that only the hidden rotation is numerical.
 
     Attributes
     ----------
@@ -39,11 +45,15 @@ class Network(Orbit):
         Its Grams at increasing times.
     t
         The times of the solution, whose Grams keep what they have computed.
+    blind
+        Projector (i, i) on inputs without variance where W1 has weights there, which the Grams do
+        not hold; else None.
     """
 
     model: Linear
     grams: Callable[[Array], Grams]
     t: Array
+    blind: Array | None = None
 
     def quantity(self, name: str, t: Array, out: Array | None = None) -> Array:
         if name == "conserved":
@@ -54,35 +64,66 @@ class Network(Orbit):
         exact = self._at(t).states()
         if exact is not None:
             return exact
+        model, fastest = self.model, self.model.fastest()
+        found = np.empty((len(t), model.start.size))
+        here, state, moving = 0.0, model.start, fastest > 0
+        for k, wanted in enumerate(t):
+            while moving and here < wanted:
+                there = min(float(wanted), here + max(SPAN / fastest, here / SPANS))
+                state = self._turned(self._moved(state, here, there), there)
+                here = there
+                pull = float(np.max(np.abs(self._slope(here, state))))
+                moving = pull > SETTLED * fastest * float(np.max(np.abs(state)))
+            found[k] = state
+        return found
+
+    def _slope(self, time: float, state: Array) -> Array:
+        model, (r1, r2) = self.model, self.model.rates
+        w1, w2 = model.split(state)
+        error = model.regression.error(self.grams(np.array([time])).map()[0])
+        first = r1 * (w2.T @ error - model.decay * w1)
+        second = r2 * (error @ w1.T - model.decay * w2)
+        return np.concatenate([first.ravel(), second.ravel()])
+
+    def _moved(self, state: Array, first: float, last: float) -> Array:
         from scipy.integrate import solve_ivp
 
-        model, (r1, r2) = self.model, self.model.rates
-        noise = SETTLED * float(np.max(np.abs(model.cross), initial=0.0))
-
-        def slope(time: float, state: Array) -> Array:
-            w1, w2 = model.split(state)
-            error = model.regression.error(self.grams(np.array([time])).map()[0])
-            error[np.abs(error) <= noise] = 0.0
-            first = r1 * (w2.T @ error - model.decay * w1)
-            second = r2 * (error @ w1.T - model.decay * w2)
-            return np.concatenate([first.ravel(), second.ravel()])
-
-        start = model.start
-        if t[-1] == 0:
-            return np.broadcast_to(start, (len(t), len(start)))
-        scale = float(np.min(np.abs(start[start != 0]), initial=1.0))
-        found = solve_ivp(
-            slope,
-            (0.0, t[-1]),
-            start,
+        scale = float(np.min(np.abs(state[state != 0]), initial=1.0))
+        moved = solve_ivp(
+            self._slope,
+            (first, last),
+            state,
             method="DOP853",
-            t_eval=t,
             rtol=RTOL,
             atol=1e-3 * RTOL * scale,
         )
-        if not found.success:
-            raise ArithmeticError(f"the weights could not be integrated: {found.message.strip()}")
-        return np.asarray(found.y.T)
+        if not moved.success:
+            raise ArithmeticError(f"the weights could not be integrated: {moved.message.strip()}")
+        return np.asarray(moved.y[:, -1])
+
+    def _turned(self, state: Array, time: float) -> Array:
+        """Return the weights nearest to these that have exactly the Grams of the law."""
+        w1, w2 = self.model.split(state)
+        o, i = self.model.cross.shape
+        if i + o > SQUARES:
+            return state
+        still = np.zeros_like(w1) if self.blind is None else w1 @ self.blind
+        grams = self.grams(np.array([time]))
+        W = grams.map()[0]
+        stacked = np.block([[grams.gram_in()[0], W.T], [W, grams.gram_out()[0]]])
+        size, vectors = np.linalg.eigh(stacked)
+        held = size > HELD * size[-1]
+        inside, integrated = vectors[:, held], np.concatenate([(w1 - still).T, w2])
+        root = inside * np.sqrt(size[held])
+        left, _, right = np.linalg.svd(root.T @ integrated, full_matrices=False)
+        turned = root @ left @ right + integrated - inside @ (inside.T @ integrated)
+        columns = grams.span()
+        if columns is not None:  # what has left the span of the weights is noise, and would grow
+            columns = columns / np.maximum(np.linalg.norm(columns, axis=0), TINY)
+            basis, length, _ = np.linalg.svd(columns, full_matrices=False)
+            basis = basis[:, length > ROUNDING * length[0]]
+            turned = basis @ (basis.T @ turned)
+        return np.concatenate([(turned[:i].T + still).ravel(), turned[i:].ravel()])
 
     def residual(self, t: Array) -> float:
         o, i = self.model.cross.shape
