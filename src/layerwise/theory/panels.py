@@ -10,16 +10,15 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DEGREE", "Piece", "edges", "evened", "lobatto", "pieces", "weights"]
+__all__ = ["DEGREE", "Piece", "edges", "lobatto", "pieces", "weights"]
 
 Array = npt.NDArray[np.float64]
 Panel = tuple[float, float]
 
-DEGREE = 24
-# Lengths tried for a panel: shares of what is left for the first, of the last one for the others.
-FIRST = 0.5 ** np.arange(48)
-NEXT = 2.0 ** np.array([5, 3, 2, 1.5, 1, 0.75, 0.5, 0.25, 0, -0.25, -0.5, -1])
-BISECTIONS = 5
+DEGREE = 32
+# Lengths tried for a panel: shares of the last one, and of what is left where none of them fits.
+NEXT = 2.0 ** np.array([3, 2, 1.5, 1, 0.5, 0, -0.5, -1])
+REST = 0.5 ** np.arange(48)
 SHORTEST = 1e-6  # panels shorter than this share of the time are not halved further
 
 
@@ -57,7 +56,7 @@ def lobatto(panel: Panel) -> Array:
     --------
     >>> points = lobatto((0.0, 2.0))
     >>> len(points), float(points[0]), float(points[-1])
-    (25, 0.0, 2.0)
+    (33, 0.0, 2.0)
     """
     first, last = panel
     points = first + (last - first) * (1 + _rule()[0]) / 2
@@ -65,22 +64,27 @@ def lobatto(panel: Panel) -> Array:
     return points
 
 
-def pieces(exact: Callable[[Array], Array], ends: Array, accepted: float) -> Iterator[Piece]:
+def pieces(
+    exact: Callable[[Array], Array], ends: Array, accepted: float, together: int
+) -> Iterator[Piece]:
     """Yield pieces of ``exact`` (times -> (T, columns)) in the order of time.
 
-    Panels between the `ends` are halved where the last two Chebyshev coefficients, which bound the
-    error wherever the coefficients have begun to fall, exceed what is accepted.
+    Panels between the `ends`, `together` of them evaluated at once, are halved where the last two
+    Chebyshev coefficients, which bound the error wherever the coefficients have begun to fall,
+    exceed what is accepted.
     """
     waiting = [*pairwise(ends.tolist())][::-1]
     while waiting:
-        first, last = waiting.pop()
-        values = exact(lobatto((first, last)))
-        tail = float(np.max(_tail(values)))
-        if tail > accepted and last - first > SHORTEST * last:
-            middle = (first + last) / 2
-            waiting += [(middle, last), (first, middle)]
-        else:
-            yield Piece((first, last), values, tail)
+        some = [waiting.pop() for _ in range(min(together, len(waiting)))]
+        values = exact(np.concatenate([lobatto(panel) for panel in some]))
+        blocks = values.reshape(len(some), DEGREE + 1, -1)
+        for panel, block, tail in zip(some, blocks, _tail(blocks).tolist(), strict=True):
+            first, last = panel
+            if tail > accepted and last - first > SHORTEST * last:
+                halves = np.array([first, (first + last) / 2, last])
+                yield from pieces(exact, halves, accepted, together)
+            else:
+                yield Piece(panel, block, tail)
 
 
 def weights(panel: Panel, t: Array) -> Array:
@@ -104,38 +108,27 @@ def weights(panel: Panel, t: Array) -> Array:
     return np.asarray(share)
 
 
-def edges(model: Callable[[Array], Array], first: float, last: float, tolerance: float) -> Array:
+def edges(
+    model: Callable[[Array], Array], first: float, last: float, tolerance: float, length: float
+) -> Array:
     """Return panel ends on which `model` (times -> (T, columns)) is resolved to `tolerance`.
 
-    Every panel is about the longest one whose last two Chebyshev coefficients are below it.
+    Every panel is about the longest one whose last two Chebyshev coefficients are below it;
+    `length` is a guess for the first.
     """
     found = [first]
-    length = 0.0
     while found[-1] < last:
         here, left = found[-1], last - found[-1]
         lengths = np.minimum(length * NEXT, left)
         fits = _resolved(model, here, lengths, tolerance)
-        if not fits[-1] or not length:
-            lengths = np.asarray(left * FIRST)
+        if not fits[-1]:
+            lengths = np.asarray(left * REST)
             fits = _resolved(model, here, lengths, tolerance)
         # a longer panel may alias to a small tail: it counts only if all shorter ones fit too
         bad = np.flatnonzero(~fits)
         length = float(lengths[min(bad[-1] + 1, len(lengths) - 1) if len(bad) else 0])
         found.append(last if length >= left else here + length)
     return np.array(found)
-
-
-def evened(model: Callable[[Array], Array], ends: Array, tolerance: float) -> Array:
-    """Return as many panels between the same ends, resolved to the least tolerance they allow."""
-    low, high = np.log(tolerance) - 12.0, np.log(tolerance)
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        found = edges(model, float(ends[0]), float(ends[-1]), float(np.exp(middle)))
-        if len(found) <= len(ends):
-            ends, high = found, middle
-        else:
-            low = middle
-    return ends
 
 
 def _resolved(

@@ -34,14 +34,14 @@ derived here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Balanced", "Core", "prepare"]
+__all__ = ["Balanced", "Halves", "prepare"]
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -50,25 +50,52 @@ UNEXCITED = 1e-13  # a row is a pivot if more than this share of it is new ...
 NOISE = 4e-15  # ... and more than what rounding leaves of all rows
 ANY_TIME = 30.0  # condition of the pivot rows up to which all may be divided out from the start
 LEEWAY = 5.0  # of the logarithm of a pivot's growth, within which it may be divided out or not
-SURROGATES = 6
+SURROGATES = 4
 TINY = 1e-150
 BATCHED = 32  # from this size on the inverse of a triangle is cheaper than solving with it
 BLOCK = 400_000  # numbers of one temporary
 
 
 @dataclass(frozen=True, eq=False)
-class Core:
+class Halves:
     """A balanced network at T times, in the coordinates of the target's modes.
 
-    ``W = U [alpha, c] [V^T; B N]`` and ``W2 W2^T = U gram U^T``, of shapes (T, o, k), (T, o, rho)
-    and (T, o, o); c is None where S sees all inputs. If asked for, `inputs` holds (A, x, y) of
-    ``W1^T W1 = [V, (B N)^T] [[A, x], [x^T, y]] [V^T; B N] + e^{-2 decay t} N^T (I - B^T B) N``.
+    ``W = U [alpha, c] [V^T; B N]``, ``W2 W2^T = U gram U^T`` and ``W1^T W1 = [V, (B N)^T] [[A, x],
+    [x^T, y]] [V^T; B N] + e^{-2 decay t} N^T (I - B^T B) N``, all of them products of
+
+    Attributes
+    ----------
+    out, into
+        Shapes (T, rho, o) and (T, rho, k).
+    rest
+        Shape (T, rho, rho); None where S sees all inputs.
     """
 
-    alpha: Array
-    c: Array | None
-    gram: Array
-    inputs: tuple[Array, Array | None, Array | None] | None
+    out: Array
+    into: Array
+    rest: Array | None
+
+    @property
+    def alpha(self) -> Array:
+        """What the map holds of the modes, shape (T, o, k)."""
+        return np.swapaxes(self.out, 1, 2) @ self.into
+
+    @property
+    def c(self) -> Array | None:
+        """What the map makes of inputs that S does not see, shape (T, o, rho)."""
+        return None if self.rest is None else np.swapaxes(self.out, 1, 2) @ self.rest
+
+    @property
+    def gram(self) -> Array:
+        """Shape (T, o, o)."""
+        return np.swapaxes(self.out, 1, 2) @ self.out
+
+    @property
+    def inputs(self) -> tuple[Array, Array, Array]:
+        """A, x and y; the last two of no columns where S sees all inputs."""
+        back = np.swapaxes(self.into, 1, 2)
+        rest = self.into[..., :0] if self.rest is None else self.rest
+        return back @ self.into, back @ rest, np.swapaxes(rest, 1, 2) @ rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +153,9 @@ class Balanced:
         for first in range(0, len(t), step):
             yield slice(first, min(first + step, len(t)))
 
-    def at(self, t: Array, *, inputs: bool = False) -> Core:
+    def at(self, t: Array) -> Halves:
         """Return the network at all (increasing) times t at once; see `blocks`."""
-        systems = [(t[run], self._normal(t[run], count)) for run, count in self._runs(t)]
-        return _joined([self._core(run, system, inputs) for run, system in systems])
+        return _joined([self._halves(t[run], count) for run, count in self._runs(t)])
 
     @cached_property
     def _mix(self) -> tuple[Array, Array, Array]:
@@ -240,8 +266,8 @@ class Balanced:
             2 * _spread(np.array([fade + self.lost]), np.array([fade + self.lost]), column),
         )
 
-    def _scaled(self, t: Array, count: int) -> tuple[Array, Array, Array]:
-        """Return X, the rows Lt without any fall, and ``D T^{-T}``.
+    def _scaled(self, t: Array, count: int) -> tuple[Array, Array, Array, Array]:
+        """Return X, the rows Lt without any fall, D and ``T^{-1}``.
 
         D takes the growth of the first `count` pivots out. ``Y = Lt^T Phi Lt + D T^{-T} T^{-1} D``,
         and ``X Y^{-1} X^T`` holds the map and both Gram matrices.
@@ -254,16 +280,26 @@ class Balanced:
         exponent = rise[:, None] - top
         # above a pivot the entries are 0, whatever the exponent there
         exponent = np.where(self.above, 0.0, np.minimum(exponent, 0) if whole else exponent)
-        Lt = rows * np.exp(exponent * column[..., None])
+        Lt = exponent * column[..., None]
+        np.exp(Lt, out=Lt)
+        Lt *= rows
         X = np.exp(np.minimum(self.f, 0) * column)[..., None] * Lt
-        return X, Lt, np.exp(-top * column)[..., None] * undo.T
+        return X, Lt, np.exp(-top * column), undo
 
-    def _normal(self, t: Array, count: int) -> System:
-        """Return the network's system at times t by its normal equations."""
-        X, Lt, root = self._scaled(t, count)
+    def _halves(self, t: Array, count: int) -> Halves:
+        """Return the network by its normal equations, the first `count` pivots divided out."""
+        X, Lt, fall, undo = self._scaled(t, count)
         Y = np.swapaxes(Lt, 1, 2) @ self._weighted(self._phi(t), Lt)
-        Y += root @ np.swapaxes(root, 1, 2)
-        return System(X, root, np.asarray(np.linalg.cholesky(Y)))
+        Y += fall[:, :, None] * (undo.T @ undo) * fall[:, None, :]
+        sides = self._sides(X)
+        o = sides[0].shape[1]
+        solve = _lower_solver(np.asarray(np.linalg.cholesky(Y)))
+        solved = solve(np.swapaxes(np.concatenate(sides, axis=1), 1, 2))
+        rest = None
+        if self.seen is not None:
+            fade = np.exp(-self.decay * t)[:, None] * fall
+            rest = solve(fade[..., None] * undo.T)
+        return Halves(solved[..., :o], solved[..., o:], rest)
 
     def _weighted(self, phi: tuple[Array, Array, Array, Array], rows: Array) -> Array:
         """Return ``Phi`` applied to rows of shape (T, m, rho)."""
@@ -280,14 +316,14 @@ class Balanced:
         """
         time = np.array([t])
         ((_, count),) = self._runs(time)
-        X, _, root = self._scaled(time, count)
+        X, _, fall, undo = self._scaled(time, count)
         left, right = self._sides(X)
         inputs, outputs = self.v @ right[0], self.u @ left[0]
         if self.seen is None or self.unseen is None:
             return inputs, outputs
         still = self.unseen.T - self.seen.T @ self.basis
         inputs = np.concatenate(
-            [inputs + math.exp(-self.decay * t) * self.seen.T @ root[0].T, still], 1
+            [inputs + math.exp(-self.decay * t) * self.seen.T @ (undo * fall), still], 1
         )
         return inputs, np.concatenate([outputs, np.zeros((len(outputs), still.shape[1]))], 1)
 
@@ -297,42 +333,6 @@ class Balanced:
         va, vb, _ = (weight[:, None] for weight in self._mix)
         up, down, free = X[:, :k], X[:, k : 2 * k], X[:, 2 * k :]
         return np.concatenate([vb * up - va * down, free], axis=1), va * up + vb * down
-
-    def _core(self, t: Array, system: System, inputs: bool) -> Core:
-        left, right = self._sides(system.X)
-        o = left.shape[1]
-        solved = system.half(np.swapaxes(np.concatenate([left, right], axis=1), 1, 2))
-        out, into = solved[..., :o], solved[..., o:]
-        over = np.swapaxes(out, 1, 2)
-        back = np.swapaxes(into, 1, 2)
-        alpha, own = over @ into, over @ out
-        A = back @ into if inputs else None
-        if self.seen is None:
-            return Core(alpha, None, own, None if A is None else (A, None, None))
-        fade = np.exp(-self.decay * t)[:, None, None]
-        rest = system.half(fade * system.root)
-        c = over @ rest
-        if A is None:
-            return Core(alpha, c, own, None)
-        return Core(alpha, c, own, (A, back @ rest, np.swapaxes(rest, 1, 2) @ rest))
-
-
-@dataclass(frozen=True, eq=False)
-class System:
-    """``R = X Y^{-1} X^T`` at T times, with ``Y = G G^T``, G lower triangular, and its root."""
-
-    X: Array
-    root: Array
-    factor: Array
-
-    def half(self, right: Array) -> Array:
-        """Return ``G^{-1}`` times `right`, shape (T, rho, n)."""
-        if self.factor.shape[-1] < BATCHED:
-            return np.asarray(np.linalg.solve(self.factor, right))
-        from scipy.linalg.lapack import dtrtri
-
-        inverse = np.stack([dtrtri(factor.T)[0].T for factor in self.factor])
-        return np.asarray(inverse @ right)
 
 
 def prepare(
@@ -459,19 +459,22 @@ def _spread(rate: Array, over: Array, t: Array) -> Array:
     return np.where(still, t, -np.expm1(-rate * t) / np.where(still, 1.0, over))
 
 
-def _joined(cores: list[Core]) -> Core:
-    if len(cores) == 1:
-        return cores[0]
-    alpha = np.concatenate([core.alpha for core in cores])
-    gram = np.concatenate([core.gram for core in cores])
-    left = [core.c for core in cores if core.c is not None]
-    inputs = [core.inputs for core in cores if core.inputs is not None]
-    c = np.concatenate(left) if left else None
-    if not inputs:
-        return Core(alpha, c, gram, None)
-    A = np.concatenate([parts[0] for parts in inputs])
-    x = [parts[1] for parts in inputs if parts[1] is not None]
-    y = [parts[2] for parts in inputs if parts[2] is not None]
-    if not x:
-        return Core(alpha, c, gram, (A, None, None))
-    return Core(alpha, c, gram, (A, np.concatenate(x), np.concatenate(y)))
+def _joined(parts: list[Halves]) -> Halves:
+    if len(parts) == 1:
+        return parts[0]
+    rest = [part.rest for part in parts if part.rest is not None]
+    return Halves(
+        np.concatenate([part.out for part in parts]),
+        np.concatenate([part.into for part in parts]),
+        np.concatenate(rest) if rest else None,
+    )
+
+
+def _lower_solver(factors: Array) -> Callable[[Array], Array]:
+    """Return the function that solves with lower triangular matrices (T, rho, rho)."""
+    if factors.shape[-1] < BATCHED:
+        return lambda right: np.asarray(np.linalg.solve(factors, right))
+    from scipy.linalg.lapack import dtrtri
+
+    inverse = np.stack([dtrtri(factor.T)[0].T for factor in factors])
+    return lambda right: inverse @ right

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from layerwise.theory import panels
 from layerwise.theory.grams import Grams
-from layerwise.theory.laws.riccati import Balanced, Core
+from layerwise.theory.laws.riccati import Balanced, Halves
 from layerwise.theory.models.linear import Linear
 from layerwise.theory.reduction import Reduced
 
@@ -25,9 +25,19 @@ Array = npt.NDArray[np.float64]
 # for panels costs more than it saves.
 MANY = 150
 # Of the interpolation, relative to the largest singular value of the target: aimed at, accepted.
-TOLERANCE, ACCEPTED = 1e-11, 1e-10
-LARGE = 5_000
+TOLERANCE, ACCEPTED = 3e-11, 1e-10
+GUESS = 3.2  # length of the first panel, in units of the fastest growth: poles are pi/2 away
+NODES = panels.DEGREE + 1
 BLOCK = 4_000_000  # numbers of one temporary
+
+
+@dataclass(frozen=True, eq=False)
+class Core:
+    """The products of `Halves` that all quantities but the inputs' Gram matrix need."""
+
+    alpha: Array
+    c: Array | None
+    gram: Array
 
 
 @dataclass(frozen=True)
@@ -87,10 +97,10 @@ class BalancedGrams(Grams):
         def exact(t: Array) -> Array:
             maps = np.empty((len(t), *shape))
             for times in law.blocks(t):
-                core = law.at(t[times])
-                inner = core.alpha
-                if core.c is not None:
-                    inner = np.concatenate([core.alpha, core.c], axis=2)
+                found = law.at(t[times])
+                inner = found.alpha
+                if found.c is not None:
+                    inner = np.concatenate([inner, found.c], axis=2)
                 if self.mirrored:
                     np.matmul(right.T, np.swapaxes(left @ inner, 1, 2), out=maps[times])
                 else:
@@ -103,7 +113,8 @@ class BalancedGrams(Grams):
             for times in law.blocks(t):
                 flat[times] = exact(t[times])
             return found
-        for piece in panels.pieces(exact, self._ends, self._accepted):
+        together = max(1, BLOCK // (NODES * flat.shape[1]))
+        for piece in panels.pieces(exact, self._ends, self._accepted, together):
             times = piece.times(t)
             np.matmul(panels.weights(piece.panel, t[times]), piece.values, out=flat[times])
         return found
@@ -179,11 +190,9 @@ class BalancedGrams(Grams):
         law, v = self.law, self.law.v
         grams = np.empty((len(self.t), len(v), len(v)))
         for times in law.blocks(self.t):
-            core = law.at(self.t[times] * self.reduced.clock, inputs=True)
-            assert core.inputs is not None  # they were asked for
-            A, x, y = core.inputs
+            A, x, y = law.at(self.t[times] * self.reduced.clock).inputs
             grams[times] = v @ A @ v.T
-            if law.seen is None or law.unseen is None or x is None or y is None:
+            if law.seen is None or law.unseen is None:
                 continue
             side = v @ x @ law.seen
             fade = np.exp(-2 * law.decay * self.reduced.clock * self.t[times])[:, None, None]
@@ -197,17 +206,18 @@ class BalancedGrams(Grams):
         law, t = self.law, self.t * self.reduced.clock
         if self._ends is None:
             for times in law.blocks(t):
-                yield times, law.at(t[times]), 0.0
+                yield times, _core(law.at(t[times])), 0.0
             return
         shapes: list[tuple[int, ...]] = []
 
         def exact(nodes: Array) -> Array:
-            cores = [law.at(nodes[times]) for times in law.blocks(nodes)]
+            cores = [_core(law.at(nodes[times])) for times in law.blocks(nodes)]
             values, shapes[:] = _packed(cores)
             return values
 
         scale = max(law.s[0], TOLERANCE)
-        for piece in panels.pieces(exact, self._ends, self._accepted):
+        together = max(1, BLOCK // (NODES * (law.rows.size + law.lower.size)))
+        for piece in panels.pieces(exact, self._ends, self._accepted, together):
             times = piece.times(t)
             step = max(1, BLOCK // piece.values.shape[1])
             for first in range(times.start, times.stop, step):
@@ -226,10 +236,13 @@ class BalancedGrams(Grams):
         if len(t) < MANY or not len(law.pivots):
             return None
         last = float(np.nextafter(t[-1], np.inf))  # so that the last time falls into a panel
-        ends = panels.edges(law.surrogate, float(t[0]), last, TOLERANCE)
-        if law.rows.size > LARGE:  # nodes are dear: as good a tail on all panels as the last has
-            ends = panels.evened(law.surrogate, ends, TOLERANCE)
-        return ends if (len(ends) - 1) * (panels.DEGREE + 1) < len(t) / 2 else None
+        guess = GUESS / max(float(np.max(law.f)), 1 / last)
+        ends = panels.edges(law.surrogate, float(t[0]), last, TOLERANCE, guess)
+        return ends if (len(ends) - 1) * NODES < len(t) / 2 else None
+
+
+def _core(halves: Halves) -> Core:
+    return Core(halves.alpha, halves.c, halves.gram)
 
 
 def _packed(cores: list[Core]) -> tuple[Array, list[tuple[int, ...]]]:
@@ -246,4 +259,4 @@ def _unpacked(values: Array, shapes: list[tuple[int, ...]]) -> Core:
         for part, shape in zip(np.split(values, cuts, axis=1), shapes, strict=True)
     ]
     alpha, gram, *rest = parts
-    return Core(alpha, rest[0] if rest else None, gram, None)
+    return Core(alpha, rest[0] if rest else None, gram)
