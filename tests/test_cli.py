@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import layerwise as lw
@@ -24,11 +25,29 @@ def test_solve_prints_the_law_and_the_quantities(capsys):
         ["solve", "diagonal", "--target", "3", "1", "--a", "0.1", "--b", "0.1", "0.2"],
         ["solve", "shallow", "--target", "3", "1", "--method", "descent"],
         [*SOLVE, "--decay", "0.1", "--method", "flow"],
+        ["solve", "deep", "--target", "1", "2", "--weight", "0.2", "--depth", "3"],
     ],
 )
 def test_every_model_and_method_solves(arguments, capsys):
     assert main(arguments) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_network_is_solved_from_a_file_and_says_what_its_law_assumes(tmp_path, capsys):
+    arrays = {"w1": 0.1 * np.eye(3, 4), "w2": 0.1 * np.eye(2, 3), "cross": np.ones((2, 4))}
+    np.savez(tmp_path / "net.npz", **arrays, input_cov=np.eye(4))
+    assert main(["solve", "linear", "--arrays", str(tmp_path / "net.npz")]) == 0
+    out = capsys.readouterr().out
+    assert "method: " in out
+    assert "inputs whitened on their range: holds" in out
+    assert main(["solve", "linear", "--arrays", str(tmp_path / "net.npz"), "--decay", "-1"]) == 2
+    assert "decay must be finite and not negative" in capsys.readouterr().err
+    del arrays["cross"]
+    np.savez(tmp_path / "half.npz", **arrays)
+    np.save(tmp_path / "one.npy", arrays["w1"])
+    for name, message in (("half.npz", "lacks cross"), ("one.npy", "one array"), ("no", "No such")):
+        assert main(["solve", "linear", "--arrays", str(tmp_path / name)]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_solve_saves_a_trace_once_and_cites(tmp_path, capsys):

@@ -48,6 +48,10 @@ class Problem:
         columns = {name: solution[name] for name in self.quantity}
         law = f", law: {solution.law}" if solution.law else ""
         print(f"method: {solution.method}{law}")
+        for assumption in solution.assumptions:
+            print(f"  {assumption}")
+        if solution.unexcited_modes:
+            print(f"  {solution.unexcited_modes} modes are not excited: they are never learned")
         table = Table("t", *columns)
         for index, time in enumerate(solution.t):
             cells = (" ".join(f"{x:.6g}" for x in c[index].ravel()) for c in columns.values())
@@ -122,6 +126,63 @@ class Scalar(Problem):
         return theory.Scalar(self.target, self.a, self.b, self.scale, self.rate, self.decay)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Deep(Problem):
+    """Deep scalar network, f = x prod_l w_l, of equal layers."""
+
+    target: Numbers
+    """Target coefficients S."""
+    weight: Numbers
+    """Initial weight of every layer."""
+    depth: float
+    """Number of layers, a real number >= 1."""
+    rate: Numbers = (1.0,)
+    """Input variances."""
+
+    def model(self) -> Model:
+        """Return the model of the library."""
+        from layerwise import theory
+
+        return theory.Deep(self.target, self.weight, self.depth, self.rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(Problem):
+    """Two-layer linear network, f = W2 W1 x, of any sizes, from a file of arrays."""
+
+    arrays: Path
+    """File of numpy's savez: w1 (h, i), w2 (o, h), cross (o, i), perhaps input_cov (i, i)."""
+    rates: tuple[float, float] = (1.0, 1.0)
+    """Learning rates of the two layers."""
+    decay: float = 0.0
+    """Weight decay."""
+    quantity: tuple[str, ...] = ("loss", "modes")
+    """Quantities to print."""
+
+    def model(self) -> Model:
+        """Return the model of the library."""
+        import numpy as np
+
+        from layerwise import theory
+
+        found = np.load(self.arrays, allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            raise ValueError(f"{self.arrays} holds one array; write it with numpy's savez")
+        with found:
+            arrays = dict(found)
+        missing = [name for name in ("w1", "w2", "cross") if name not in arrays]
+        if missing:
+            raise ValueError(f"{self.arrays} lacks {' and '.join(missing)}")
+        return theory.Linear(
+            arrays["w1"],
+            arrays["w2"],
+            arrays["cross"],
+            arrays.get("input_cov"),
+            self.rates,
+            self.decay,
+        )
+
+
 @dataclass(frozen=True)
 class Solve:
     """Solve a layerwise linear model and print its quantities over time."""
@@ -130,6 +191,8 @@ class Solve:
         Annotated[Scalar, tyro.conf.subcommand("scalar")]
         | Annotated[Diagonal, tyro.conf.subcommand("diagonal")]
         | Annotated[Shallow, tyro.conf.subcommand("shallow")]
+        | Annotated[Deep, tyro.conf.subcommand("deep")]
+        | Annotated[Linear, tyro.conf.subcommand("linear")]
     )
 
     def run(self) -> None:
@@ -203,7 +266,15 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    except (ValueError, OSError, RuntimeError, ArithmeticError, ImportError, KeyError) as error:
+    except (
+        ValueError,
+        OSError,
+        RuntimeError,
+        ArithmeticError,
+        ImportError,
+        KeyError,
+        MemoryError,
+    ) as error:
         text = error.args[0] if isinstance(error, KeyError) else error
         print(f"layerwise: {text}", file=sys.stderr)
         return 2

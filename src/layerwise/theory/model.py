@@ -29,6 +29,13 @@ class Model(ABC):
     #: Names that `Solution[...]` understands for this model.
     quantities: ClassVar[tuple[str, ...]]
 
+    #: Names of what the start alone decides, which `Solution[...]` understands too.
+    numbers: ClassVar[tuple[str, ...]] = ()
+
+    def number(self, name: str) -> Array:
+        """Return one of `numbers`, shape of the modes or of the batch."""
+        raise self.unknown(name)
+
     @property
     def traced(self) -> tuple[str, ...]:
         """Names of the quantities that a `Trace` holds unless others are asked for."""
@@ -75,7 +82,7 @@ class Model(ABC):
     def unknown(self, name: str) -> KeyError:
         """Return the error for a quantity that the model does not have."""
         kind = f"quantity of {type(self).__name__}"
-        return KeyError(nearest(name, self.quantities, kind=kind))
+        return KeyError(nearest(name, (*self.quantities, *self.numbers), kind=kind))
 
 
 def sum_modes(values: Array) -> Array:

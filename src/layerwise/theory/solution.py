@@ -76,12 +76,21 @@ class Solution:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """Names that ``solution[name]`` understands."""
+        """Names of the series that ``solution[name]`` understands.
+
+        It also understands ``emergence_times``, and what the start alone decides, the model's
+        `numbers` (``gamma_plus``, ``gain`` and ``weight_to_target`` of pairs and 1-h-1 networks).
+        """
         return self.model.quantities
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._known:
-            self._known[name] = self.evaluate(name)
+            if name in self.model.numbers:
+                self._known[name] = self.model.number(name)
+            elif name == "emergence_times":
+                self._known[name] = self.emergence_times()
+            else:
+                self._known[name] = self.evaluate(name)
         return self._known[name]
 
     def evaluate(

@@ -38,6 +38,8 @@ class Diagonal(Model):
     -----
     Quantities: ``map`` u = a b, ``error`` S - u, ``loss`` (summed over modes), ``conserved``
     b^2 - a^2, ``kernel`` a^2 + b^2 (tangent kernel per mode), ``alignment`` 2 a b/(a^2 + b^2).
+    Numbers: ``gamma_plus``, growth of (a + b)^2 over training, ``gain``, its root, and
+    ``weight_to_target``, (a^2 + b^2)/(2 |S|) at the start.
 
     Examples
     --------
@@ -62,6 +64,7 @@ class Diagonal(Model):
         "loss",
         "map",
     )
+    numbers: ClassVar[tuple[str, ...]] = ("gain", "gamma_plus", "weight_to_target")
 
     def __init__(
         self,
@@ -72,6 +75,17 @@ class Diagonal(Model):
     ) -> None:
         fill(self, {"target": target, "a": a, "b": b, "rate": rate})
         require(self, "rate", self.rate >= 0, "must not be negative")
+
+    def number(self, name: str) -> Array:
+        of_start = self.a[..., None], self.b[..., None], self.target
+        match name:
+            case "gain":
+                return np.asarray(measures.gain(*of_start))
+            case "gamma_plus":
+                return np.asarray(measures.gamma_plus(*of_start))
+            case "weight_to_target":
+                return np.asarray(measures.weight_to_target(*of_start))
+        raise self.unknown(name)
 
     @property
     def start(self) -> Array:

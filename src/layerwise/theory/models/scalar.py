@@ -44,7 +44,8 @@ class Scalar(Model):
     Quantities: ``map`` Theta, ``error`` S - Theta, ``loss`` s (S - Theta)^2/2 (without the decay
     term), ``conserved`` b_i^2 - a_i^2 (with decay it falls as exp(-2 decay t), exactly),
     ``kernel`` 2 Sigma/Z (tangent kernel at x = x' = 1), ``magnitude`` Sigma, ``alignment``
-    Theta/Sigma.
+    Theta/Sigma. Numbers: ``gamma_plus``, growth of every (a_i + b_i)^2 over training without decay,
+    ``gain``, its root, and ``weight_to_target``, Sigma0/|S|.
 
     Examples
     --------
@@ -71,6 +72,7 @@ class Scalar(Model):
         "magnitude",
         "map",
     )
+    numbers: ClassVar[tuple[str, ...]] = ("gain", "gamma_plus", "weight_to_target")
 
     def __init__(
         self,
@@ -86,6 +88,17 @@ class Scalar(Model):
         require(self, "scale", self.scale > 0, "must be positive")
         require(self, "rate", self.rate >= 0, "must not be negative")
         require(self, "decay", self.decay >= 0, "must not be negative")
+
+    def number(self, name: str) -> Array:
+        of_start = self.a, self.b, self.target, self.scale
+        match name:
+            case "gain":
+                return np.asarray(measures.gain(*of_start))
+            case "gamma_plus":
+                return np.asarray(measures.gamma_plus(*of_start))
+            case "weight_to_target":
+                return np.asarray(measures.weight_to_target(*of_start))
+        raise self.unknown(name)
 
     @property
     def start(self) -> Array:
