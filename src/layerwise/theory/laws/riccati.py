@@ -41,61 +41,20 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Balanced", "Halves", "prepare"]
+from layerwise.theory.laws.echelon import NOISE, echelon
+from layerwise.theory.laws.halves import Halves, joined
+
+__all__ = ["Balanced", "prepare"]
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-UNEXCITED = 1e-13  # a row is a pivot if more than this share of it is new ...
-NOISE = 4e-15  # ... and more than what rounding leaves of all rows
 ANY_TIME = 30.0  # condition of the pivot rows up to which all may be divided out from the start
 LEEWAY = 5.0  # of the logarithm of a pivot's growth, within which it may be divided out or not
 SURROGATES = 4
 TINY = 1e-150
 BATCHED = 32  # from this size on the inverse of a triangle is cheaper than solving with it
 BLOCK = 400_000  # numbers of one temporary
-
-
-@dataclass(frozen=True, eq=False)
-class Halves:
-    """A balanced network at T times, in the coordinates of the target's modes.
-
-    ``W = U [alpha, c] [V^T; B N]``, ``W2 W2^T = U gram U^T`` and ``W1^T W1 = [V, (B N)^T] [[A, x],
-    [x^T, y]] [V^T; B N] + e^{-2 decay t} N^T (I - B^T B) N``, all of them products of
-
-    Attributes
-    ----------
-    out, into
-        Shapes (T, rho, o) and (T, rho, k).
-    rest
-        Shape (T, rho, rho); None where S sees all inputs.
-    """
-
-    out: Array
-    into: Array
-    rest: Array | None
-
-    @property
-    def alpha(self) -> Array:
-        """What the map holds of the modes, shape (T, o, k)."""
-        return np.swapaxes(self.out, 1, 2) @ self.into
-
-    @property
-    def c(self) -> Array | None:
-        """What the map makes of inputs that S does not see, shape (T, o, rho)."""
-        return None if self.rest is None else np.swapaxes(self.out, 1, 2) @ self.rest
-
-    @property
-    def gram(self) -> Array:
-        """Shape (T, o, o)."""
-        return np.swapaxes(self.out, 1, 2) @ self.out
-
-    @property
-    def inputs(self) -> tuple[Array, Array, Array]:
-        """A, x and y; the last two of no columns where S sees all inputs."""
-        back = np.swapaxes(self.into, 1, 2)
-        rest = self.into[..., :0] if self.rest is None else self.rest
-        return back @ self.into, back @ rest, np.swapaxes(rest, 1, 2) @ rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +114,7 @@ class Balanced:
 
     def at(self, t: Array) -> Halves:
         """Return the network at all (increasing) times t at once; see `blocks`."""
-        return _joined([self._halves(t[run], count) for run, count in self._runs(t)])
+        return joined([self._halves(t[run], count) for run, count in self._runs(t)])
 
     @cached_property
     def _mix(self) -> tuple[Array, Array, Array]:
@@ -378,12 +337,12 @@ def prepare(
     va, vb, _ = (weight[:, None] for weight in _mixing(s, lost))
     rows = np.concatenate([va * a + vb * b[:k], vb * a - va * b[:k], b[k:]])
     order = np.argsort(-f, kind="stable")
-    pivots, basis, lower, full = _echelon(rows[order])
+    form = echelon(rows[order])
     place = np.empty(len(f), dtype=np.intp)
     place[order] = np.arange(len(f))
     growing = f[order] > 0
-    missed = growing & ~np.isin(np.arange(len(f)), pivots)
-    beyond = missed & full
+    missed = growing & ~np.isin(np.arange(len(f)), form.pivots)
+    beyond = missed & form.full
     unseen = None if k == i else w1 - a.T @ v.T
     return Balanced(
         s,
@@ -392,52 +351,17 @@ def prepare(
         lost,
         decay,
         f,
-        rows=rows @ basis.T,
-        pivots=order[pivots],
-        lower=lower,
-        above=place[:, None] < pivots,
-        basis=basis,
+        rows=rows @ form.basis.T,
+        pivots=order[form.pivots],
+        lower=form.lower,
+        above=place[:, None] < form.pivots,
+        basis=form.basis,
         unseen=unseen,
-        seen=None if unseen is None else basis @ unseen,
+        seen=None if unseen is None else form.basis @ unseen,
         gap=float(np.sum(w1**2) - np.sum(w2**2)),
         unexcited=int(np.sum(missed & ~beyond)),
         beyond=int(np.sum(beyond)),
     )
-
-
-def _echelon(rows: Array) -> tuple[Index, Array, Array, npt.NDArray[np.bool_]]:
-    """Return pivots, basis B, Lp, and after which rows no rank was left, of ordered rows."""
-    m, h = rows.shape
-    first = min(m, h)
-    q, r = np.linalg.qr(rows[:first].T)
-    size = np.linalg.norm(rows[:first], axis=1)
-    new = np.abs(np.diagonal(r))
-    if np.all(new > np.maximum(1e-6 * size, 1e-9 * float(np.linalg.norm(rows)))):
-        return np.arange(first), q.T, r.T, np.arange(m) >= first
-    # Noise must not be taken for rank: keep the hidden directions that the rows really use.
-    _, sizes, directions = np.linalg.svd(rows, full_matrices=False)
-    rank = int(np.sum(sizes > NOISE * sizes[0]))
-    rows = rows @ directions[:rank].T
-    basis, lower = np.zeros((rank, rank)), np.zeros((rank, rank))
-    noise = NOISE * float(np.linalg.norm(rows))
-    pivots: list[int] = []
-    for j, row in enumerate(rows):
-        found = len(pivots)
-        if found == rank:
-            break
-        known = basis[:found]
-        inside = known @ row
-        rest = row - inside @ known
-        again = known @ rest
-        inside, rest = inside + again, rest - again @ known
-        length = float(np.linalg.norm(rest))
-        if length > max(UNEXCITED * float(np.linalg.norm(row)), noise):
-            basis[found], lower[found, :found], lower[found, found] = rest / length, inside, length
-            pivots.append(j)
-    found = len(pivots)
-    last = pivots[-1] if found == rank and found else m
-    full = np.arange(m) > last
-    return np.array(pivots, int), basis[:found] @ directions[:rank], lower[:found, :found], full
 
 
 def _mixing(s: Array, lost: float) -> tuple[Array, Array, Array]:
@@ -457,17 +381,6 @@ def _spread(rate: Array, over: Array, t: Array) -> Array:
     """Return ``(1 - e^{-rate t})/over``, t where `over` is 0."""
     still = over == 0
     return np.where(still, t, -np.expm1(-rate * t) / np.where(still, 1.0, over))
-
-
-def _joined(parts: list[Halves]) -> Halves:
-    if len(parts) == 1:
-        return parts[0]
-    rest = [part.rest for part in parts if part.rest is not None]
-    return Halves(
-        np.concatenate([part.out for part in parts]),
-        np.concatenate([part.into for part in parts]),
-        np.concatenate(rest) if rest else None,
-    )
 
 
 def _lower_solver(factors: Array) -> Callable[[Array], Array]:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from layerwise.theory import panels
 from layerwise.theory.grams import Grams
-from layerwise.theory.laws.riccati import Balanced, Halves
+from layerwise.theory.laws.halves import Halves
+from layerwise.theory.laws.riccati import Balanced
 from layerwise.theory.models.linear import Linear
 from layerwise.theory.reduction import Reduced
 
