@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from layerwise.show.figures import plot
     from layerwise.theory import (
         Deep,
+        DeepLinear,
         Diagonal,
         Linear,
         NotSolvable,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Deep",
+    "DeepLinear",
     "Diagonal",
     "Linear",
     "NotSolvable",
@@ -55,6 +57,7 @@ _ROOMS = ("measures", "networks", "tasks", "theory")
 _HOMES = {
     "layerwise.theory": (
         "Deep",
+        "DeepLinear",
         "Diagonal",
         "Linear",
         "NotSolvable",

@@ -2,7 +2,7 @@
 
 from layerwise.theory.errors import NotSolvable
 from layerwise.theory.model import Model
-from layerwise.theory.models import Deep, Diagonal, Linear, Scalar, Shallow
+from layerwise.theory.models import Deep, DeepLinear, Diagonal, Linear, Scalar, Shallow
 from layerwise.theory.regime import Regime
 from layerwise.theory.solution import Solution
 from layerwise.theory.solve import solve
@@ -12,6 +12,7 @@ from layerwise.theory.times import time_to
 __all__ = [
     "Assumption",
     "Deep",
+    "DeepLinear",
     "Diagonal",
     "Linear",
     "Model",
