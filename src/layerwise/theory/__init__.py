@@ -1,6 +1,7 @@
 """What is exactly known: models, their closed forms, and the flow that checks them."""
 
 from layerwise.theory.errors import NotSolvable
+from layerwise.theory.fit import Fit, fit
 from layerwise.theory.model import Model
 from layerwise.theory.models import Deep, DeepLinear, Diagonal, Linear, Scalar, Shallow
 from layerwise.theory.regime import Regime
@@ -14,6 +15,7 @@ __all__ = [
     "Deep",
     "DeepLinear",
     "Diagonal",
+    "Fit",
     "Linear",
     "Model",
     "NotSolvable",
@@ -21,6 +23,7 @@ __all__ = [
     "Scalar",
     "Shallow",
     "Solution",
+    "fit",
     "solve",
     "time_to",
 ]
