@@ -20,9 +20,10 @@ lint: .venv/developed
 
 install: .venv/installed
 
-bench: .venv/developed
+bench: .venv/benchmarked
 	$(BIN)/layerwise data mnist
 	$(BIN)/python benchmarks/figure8_training.py
+	$(BIN)/python benchmarks/theory_speed.py
 
 docs: .venv/documented
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
@@ -44,6 +45,10 @@ clean:
 
 .venv/developed: .venv/installed pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all,dev]'
+	@touch $@
+
+.venv/benchmarked: .venv/developed
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all,dev,bench]'
 	@touch $@
 
 .venv/documented: .venv/installed pyproject.toml

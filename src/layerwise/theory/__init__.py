@@ -1,5 +1,6 @@
 """What is exactly known: models, their closed forms, and the flow that checks them."""
 
+from layerwise.theory import errata, starts
 from layerwise.theory.errors import NotSolvable
 from layerwise.theory.fit import Fit, fit
 from layerwise.theory.model import Model
@@ -23,7 +24,9 @@ __all__ = [
     "Scalar",
     "Shallow",
     "Solution",
+    "errata",
     "fit",
     "solve",
+    "starts",
     "time_to",
 ]
