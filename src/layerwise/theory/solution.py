@@ -120,7 +120,11 @@ class Solution:
             self._must_fit_out(name, times, out)
         else:
             self._must_fit(name, times)
-        return self.orbit.quantity(name, times, out)
+        found = self.orbit.quantity(name, times, out)
+        if out is None or found is out:
+            return found
+        out[...] = found  # of a trajectory that has the map only by its weights
+        return out
 
     @cached_property
     def state(self) -> Array:

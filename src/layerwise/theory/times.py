@@ -16,6 +16,7 @@ __all__ = ["moments", "time_to"]
 Array = npt.NDArray[np.float64]
 
 BISECTIONS = 60
+NO_TARGET = 1e-12  # singular values below this share of the largest are rounding
 
 
 def time_to(
@@ -102,7 +103,8 @@ def moments(model: Model, orbit: Orbit, t: Array, share: float) -> Array:
         except NotSolvable:
             goal, name = share * np.asarray(model.target), "map"  # type: ignore[attr-defined]
     else:
-        goal, name = share * model.regression.modes[1], "modes"
+        s = model.regression.modes[1]
+        goal, name = np.where(s > NO_TARGET * s[0], share * s, 0.0), "modes"
 
     def missing(times: Array) -> Array:
         return goal - orbit.quantity(name, times)

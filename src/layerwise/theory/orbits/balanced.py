@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import final
 
@@ -29,7 +29,8 @@ MANY = 150
 TOLERANCE, ACCEPTED = 3e-11, 1e-10
 GUESS = 3.2  # length of the first panel, in units of the fastest growth: poles are pi/2 away
 NODES = panels.DEGREE + 1
-BLOCK = 4_000_000  # numbers of one temporary
+SAFETY = 5.0  # the error is a sum of what follows the last coefficients
+BLOCK = 300_000  # numbers of one temporary
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +75,7 @@ class BalancedGrams(Grams):
     law: Balanced
     mirrored: bool
     t: Array
+    _tails: list[float] = field(default_factory=list, repr=False)
 
     def times(self) -> int:
         return len(self.t)
@@ -81,10 +83,15 @@ class BalancedGrams(Grams):
     def part(self, times: slice) -> BalancedGrams:
         return BalancedGrams(self.model, self.reduced, self.law, self.mirrored, self.t[times])
 
-    @cached_property
+    @property
     def interpolation_error(self) -> float:
-        """Estimated error of interpolation in the map, relative to the target; 0 if exact."""
-        return self._summary.error
+        """Estimated error of interpolation, relative to the target; 0 if exact.
+
+        Until the map has been asked for, what would be accepted for it.
+        """
+        if self._ends is None:
+            return 0.0
+        return max([self._summary.error, *(self._tails or [SAFETY * ACCEPTED])])
 
     def map(self, out: Array | None = None) -> Array:
         law, into = self.law, self.reduced.into
@@ -118,6 +125,7 @@ class BalancedGrams(Grams):
         for piece in panels.pieces(exact, self._ends, self._accepted, together):
             times = piece.times(t)
             np.matmul(panels.weights(piece.panel, t[times]), piece.values, out=flat[times])
+            self._tails.append(SAFETY * piece.tail / max(law.s[0], TOLERANCE))
         return found
 
     def gram_in(self) -> Array:
@@ -141,7 +149,7 @@ class BalancedGrams(Grams):
         return self.reduced.xi * self._summary.loss
 
     def modes(self) -> Array:
-        return self._summary.modes if self.reduced.into is None else Grams.modes(self)
+        return self._summary.modes.copy() if self.reduced.into is None else Grams.modes(self)
 
     def traces(self) -> tuple[Array, Array]:
         found, stretch = self._summary, self.reduced.stretch
@@ -151,13 +159,15 @@ class BalancedGrams(Grams):
         return self.reduced.xi * stretch * inner, outer / stretch
 
     def singular_values(self) -> Array:
-        found, law = np.empty((len(self.t), len(self.law.s))), self.law
+        law = self.law
+        # inputs without variance that the reduced network leaves out add zeros
+        found = np.zeros((len(self.t), min(self.model.cross.shape)))
         root = None if law.seen is None else np.asarray(np.linalg.qr(law.seen.T, mode="r")).T
         for times, core, _ in self._cores():
             inner = core.alpha
             if core.c is not None and root is not None:
                 inner = np.concatenate([core.alpha, core.c @ root], axis=2)
-            found[times] = np.linalg.svd(inner, compute_uv=False)
+            found[times, : len(law.s)] = np.linalg.svd(inner, compute_uv=False)
         return found
 
     @cached_property
@@ -209,22 +219,33 @@ class BalancedGrams(Grams):
             for times in law.blocks(t):
                 yield times, _core(law.at(t[times])), 0.0
             return
-        shapes: list[tuple[int, ...]] = []
+        k, o, rho = len(law.s), law.u.shape[1], len(law.pivots)
+        shapes: list[tuple[int, ...]] = [(o, k), (o, o)]
+        shapes += [] if law.seen is None else [(o, rho)]
+        size = sum(math.prod(shape) for shape in shapes)
 
         def exact(nodes: Array) -> Array:
-            cores = [_core(law.at(nodes[times])) for times in law.blocks(nodes)]
-            values, shapes[:] = _packed(cores)
+            values = np.empty((len(nodes), size))
+            for times in law.blocks(nodes):
+                core = _core(law.at(nodes[times]))
+                parts = [core.alpha, core.gram, *([] if core.c is None else [core.c])]
+                first = 0
+                for part in parts:
+                    flat = part.reshape(len(part), -1)
+                    values[times, first : first + flat.shape[1]] = flat
+                    first += flat.shape[1]
             return values
 
-        scale = max(law.s[0], TOLERANCE)
-        together = max(1, BLOCK // (NODES * (law.rows.size + law.lower.size)))
+        reach = 1.0 if law.seen is None else max(1.0, float(np.linalg.norm(law.seen, 2)))
+        scale = SAFETY * reach / max(law.s[0], TOLERANCE)
+        together = max(1, BLOCK // (NODES * size))
         for piece in panels.pieces(exact, self._ends, self._accepted, together):
             times = piece.times(t)
-            step = max(1, BLOCK // piece.values.shape[1])
+            step = max(1, BLOCK // size)
             for first in range(times.start, times.stop, step):
                 some = slice(first, min(first + step, times.stop))
                 values = panels.weights(piece.panel, t[some]) @ piece.values
-                yield some, _unpacked(values, shapes), piece.tail / scale
+                yield some, _unpacked(values, shapes), scale * piece.tail
 
     @property
     def _accepted(self) -> float:
@@ -244,13 +265,6 @@ class BalancedGrams(Grams):
 
 def _core(halves: Halves) -> Core:
     return Core(halves.alpha, halves.c, halves.gram)
-
-
-def _packed(cores: list[Core]) -> tuple[Array, list[tuple[int, ...]]]:
-    names = ("alpha", "gram") if cores[0].c is None else ("alpha", "gram", "c")
-    parts = [np.concatenate([getattr(core, name) for core in cores]) for name in names]
-    flat = [part.reshape(len(part), -1) for part in parts]
-    return np.concatenate(flat, axis=1), [part.shape[1:] for part in parts]
 
 
 def _unpacked(values: Array, shapes: list[tuple[int, ...]]) -> Core:

@@ -61,6 +61,13 @@ class Network(Orbit):
         return quantity(self.model, name, self._at(t), out)
 
     def states(self, t: Array) -> Array:
+        return self._own_states if t is self.t else self._states(t)
+
+    @cached_property
+    def _own_states(self) -> Array:
+        return self._states(self.t)
+
+    def _states(self, t: Array) -> Array:
         exact = self._at(t).states()
         if exact is not None:
             return exact
@@ -74,7 +81,8 @@ class Network(Orbit):
                 here = there
                 pull = float(np.max(np.abs(self._slope(here, state))))
                 moving = pull > SETTLED * fastest * float(np.max(np.abs(state)))
-            found[k] = state
+            # once at rest, only directions too slow to be integrated go on
+            found[k] = state if moving or here == wanted else self._turned(state, float(wanted))
         return found
 
     def _slope(self, time: float, state: Array) -> Array:
