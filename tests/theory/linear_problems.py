@@ -84,7 +84,8 @@ def balanced():
             h = int(rng.integers(1, {-1: i, 0: 8, 1: o}[int(np.sign(lam))] + 1))
             w1, w2 = starts.balanced((i, h, o), lam, 10 ** rng.uniform(-2, 0), seed=rng)
             name = f"balanced, lambda {lam:g}, {i}-{h}-{o}"
-            law = "neuron" if h == 1 else "balanced"
+            rank = h if lam else min(i, h, o)
+            law = "neuron" if rank == 1 else "balanced"
             yield white(name, law, w1, w2, rng.standard_normal((o, i)), lam)
 
 

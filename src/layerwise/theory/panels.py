@@ -78,13 +78,14 @@ def pieces(
         some = [waiting.pop() for _ in range(min(together, len(waiting)))]
         values = exact(np.concatenate([lobatto(panel) for panel in some]))
         blocks = values.reshape(len(some), DEGREE + 1, -1)
-        for panel, block, tail in zip(some, blocks, _tail(blocks).tolist(), strict=True):
-            first, last = panel
+        for k, tail in enumerate(_tail(blocks).tolist()):
+            first, last = some[k]
             if tail > accepted and last - first > SHORTEST * last:
-                halves = np.array([first, (first + last) / 2, last])
-                yield from pieces(exact, halves, accepted, together)
-            else:
-                yield Piece(panel, block, tail)
+                middle = (first + last) / 2
+                waiting += [*some[:k:-1], (middle, last), (first, middle)]
+                break
+            yield Piece(some[k], blocks[k], tail)
+        del values, blocks  # the next ones take as much memory
 
 
 def weights(panel: Panel, t: Array) -> Array:

@@ -58,7 +58,9 @@ class Regression:
             raise ValueError(
                 f"{kind}: input_cov must be symmetric, but differs from its transpose by {skew:.2g}"
             )
-        object.__setattr__(self, "input_cov", (cov + cov.T) / 2)
+        cov = (cov + cov.T) / 2
+        cov.flags.writeable = False
+        object.__setattr__(self, "input_cov", cov)
         values, _ = self.variances
         if values[0] < -SYMMETRIC * max(values[-1], 0) or values[-1] < 0:
             raise ValueError(

@@ -54,7 +54,7 @@ class Structure:
     Attributes
     ----------
     law
-        ``"1-h-1"``, ``"modes"``, ``"neuron"``, ``"balanced"``, ``"decayed"``, ``"two-valued"``, or
+        ``"1-h-1"``, ``"modes"``, ``"neuron"``, ``"balanced"``, ``"balanced with decay"``, ``"two-valued"``, or
         None where no law applies.
     assumptions
         Those of the law; where there is none, those of all laws.
@@ -115,8 +115,8 @@ def detect(model: Linear) -> Structure:
     size = max(float(np.max(np.abs(gram_in))), float(np.max(np.abs(gram_out))))
     lam, off = _multiple(gram_out - gram_in, size)
     hidden = None
-    if off > TOLERANCE:  # hidden directions that no weight uses do not count
-        basis = _used(w1, w2)
+    if off > TOLERANCE or _rank_one(gram_in + gram_out):
+        basis = _used(w1, w2)  # hidden directions that no weight uses do not count
         if len(basis) < h:
             hidden, w1, w2 = basis, basis @ w1, w2 @ basis.T
             reduced = replace(reduced, w1=w1, w2=w2)
@@ -163,6 +163,11 @@ def _multiple(imbalance: Array, size: float) -> tuple[float, float]:
     off = float(np.max(np.abs(imbalance - lam * np.eye(h))))
     lam = 0.0 if abs(lam) <= ROUNDING * size else lam
     return lam, off / size if size else 0.0
+
+
+def _rank_one(gram: Array) -> bool:
+    trace = float(np.trace(gram))
+    return trace**2 - float(np.sum(gram**2)) <= ROUNDING * trace**2
 
 
 def _used(w1: Array, w2: Array) -> Array:

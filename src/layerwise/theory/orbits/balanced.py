@@ -195,7 +195,7 @@ class BalancedGrams(Grams):
 
     def _gram_left(self) -> Array:
         u = self.law.u
-        return np.concatenate([u @ core.gram @ u.T for _, core, _ in self._cores()])
+        return np.concatenate([u @ core.gram @ u.T for _, core, _ in self._cores(whole=True)])
 
     def _gram_right(self) -> Array:
         law, v = self.law, self.law.v
@@ -212,22 +212,22 @@ class BalancedGrams(Grams):
             grams[times] += law.seen.T @ y @ law.seen + fade * still
         return grams
 
-    def _cores(self) -> Iterator[tuple[slice, Core, float]]:
+    def _cores(self, whole: bool = False) -> Iterator[tuple[slice, Core, float]]:
         """Yield the network at some times after others, exact or interpolated, and the error."""
         law, t = self.law, self.t * self.reduced.clock
         if self._ends is None:
             for times in law.blocks(t):
-                yield times, _core(law.at(t[times])), 0.0
+                yield times, _core(law.at(t[times]), whole), 0.0
             return
         k, o, rho = len(law.s), law.u.shape[1], len(law.pivots)
-        shapes: list[tuple[int, ...]] = [(o, k), (o, o)]
+        shapes: list[tuple[int, ...]] = [(o, k), (o, o) if whole else (1, 1)]
         shapes += [] if law.seen is None else [(o, rho)]
         size = sum(math.prod(shape) for shape in shapes)
 
         def exact(nodes: Array) -> Array:
             values = np.empty((len(nodes), size))
             for times in law.blocks(nodes):
-                core = _core(law.at(nodes[times]))
+                core = _core(law.at(nodes[times]), whole)
                 parts = [core.alpha, core.gram, *([] if core.c is None else [core.c])]
                 first = 0
                 for part in parts:
@@ -263,8 +263,12 @@ class BalancedGrams(Grams):
         return ends if (len(ends) - 1) * NODES < len(t) / 2 else None
 
 
-def _core(halves: Halves) -> Core:
-    return Core(halves.alpha, halves.c, halves.gram)
+def _core(halves: Halves, whole: bool) -> Core:
+    """Return the products, the Gram matrix `whole` or as a 1 x 1 matrix of the same trace."""
+    if whole:
+        return Core(halves.alpha, halves.c, halves.gram)
+    trace = np.einsum("tro,tro->t", halves.out, halves.out)
+    return Core(halves.alpha, halves.c, trace[:, None, None])
 
 
 def _unpacked(values: Array, shapes: list[tuple[int, ...]]) -> Core:
