@@ -31,6 +31,11 @@ class Grams(ABC):
 
     model: Linear
 
+    @property
+    def interpolation_error(self) -> float:
+        """Estimated error of interpolation between exact nodes, relative to the target."""
+        return 0.0
+
     @abstractmethod
     def times(self) -> int:
         """Return T."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from layerwise.theory import sources
 from layerwise.theory.model import Model
 from layerwise.theory.models import Linear
-from layerwise.theory.orbits.balanced import BalancedGrams
+from layerwise.theory.orbits.network import Network
 from layerwise.theory.orbits.orbit import Orbit
 from layerwise.theory.regime import Regime, regime
 from layerwise.theory.structure import Assumption
@@ -158,8 +158,7 @@ class Solution:
         Relative to the largest singular value of the target. On many times a dense network is
         evaluated exactly at some and interpolated by Chebyshev polynomials between them.
         """
-        grams = getattr(self.orbit, "own", None)
-        return grams.interpolation_error if isinstance(grams, BalancedGrams) else 0.0
+        return self.orbit.own.interpolation_error if isinstance(self.orbit, Network) else 0.0
 
     def regime(self) -> Regime:
         """Return whether the start is lazy or rich, and the number behind the word."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,16 @@ from layerwise.names import nearest
 from layerwise.theory.errors import NotSolvable
 from layerwise.theory.flow import descend, flow
 from layerwise.theory.grams import Grams
-from layerwise.theory.laws import decay, deep_aligned, neuron, pair, riccati, shallow, two_valued
+from layerwise.theory.laws import (
+    decay,
+    deep_aligned,
+    low_rank,
+    neuron,
+    pair,
+    riccati,
+    shallow,
+    two_valued,
+)
 from layerwise.theory.model import Model
 from layerwise.theory.models import Deep, DeepLinear, Diagonal, Linear, Scalar, Shallow
 from layerwise.theory.models.deep import EQUAL
@@ -22,6 +32,7 @@ from layerwise.theory.orbits.aligned import AlignedGrams
 from layerwise.theory.orbits.balanced import BalancedGrams
 from layerwise.theory.orbits.deep import EqualChains, TwoLayers, chains, one_layer
 from layerwise.theory.orbits.depth import EqualLayers
+from layerwise.theory.orbits.low_rank import LowRankGrams
 from layerwise.theory.orbits.network import Network
 from layerwise.theory.orbits.orbit import Orbit, States
 from layerwise.theory.orbits.pairs import Pairs
@@ -278,10 +289,17 @@ def _balanced(model: Linear, found: Structure, t: Array) -> Exact:
     o, i = reduced.cross.shape
     mirrored = lam > 0 or (lam == 0 and o > i)
     w1, w2 = (reduced.w2.T, reduced.w1.T) if mirrored else (reduced.w1, reduced.w2)
-    law = riccati.prepare(w1, w2, modes[::-1] if mirrored else modes, -abs(lam), reduced.decay)
-    name = found.law or ""
-    orbit = _of_grams(model, lambda times: BalancedGrams(model, reduced, law, mirrored, times), t)
-    return Exact(name, orbit, found.assumptions, law.unexcited)
+    network = w1, w2, modes[::-1] if mirrored else modes, -abs(lam), reduced.decay
+    few = low_rank.prepare(*network) if low_rank.suits(modes[1], w1, w2) else None
+    law = cache(lambda: riccati.prepare(*network))
+
+    def grams(times: Array) -> Grams:
+        if few is not None and few.holds(float(times[-1]) * reduced.clock):
+            return LowRankGrams(model, reduced, few, mirrored, times)
+        return BalancedGrams(model, reduced, law(), mirrored, times)
+
+    unexcited = 0 if few is not None else law().unexcited
+    return Exact(found.law or "", _of_grams(model, grams, t), found.assumptions, unexcited)
 
 
 def _of_grams(model: Linear, grams: Callable[[Array], Grams], t: Array) -> Orbit:
@@ -292,7 +310,9 @@ def _of_grams(model: Linear, grams: Callable[[Array], Grams], t: Array) -> Orbit
     blind = vectors[:, values <= model.regression.extent[0] / 2]
     if np.linalg.norm(model.w1 @ blind) <= UNUSED * np.linalg.norm(model.w1):
         return Network(model, grams, t)
-    return States(model, Network(model, grams, t, blind @ blind.T).states)
+    network = Network(model, grams, t, blind @ blind.T)
+    own = cache(lambda: network.states(t))
+    return States(model, lambda times: own() if times is t else network.states(times))
 
 
 def _modes(cross: Array) -> tuple[Array, Array, Array]:
