@@ -54,8 +54,8 @@ class Structure:
     Attributes
     ----------
     law
-        ``"1-h-1"``, ``"modes"``, ``"neuron"``, ``"balanced"``, ``"balanced with decay"``, ``"two-valued"``, or
-        None where no law applies.
+        ``"1-h-1"``, ``"modes"``, ``"neuron"``, ``"balanced"``, ``"balanced with decay"``,
+        ``"two-valued"``, or None where no law applies.
     assumptions
         Those of the law; where there is none, those of all laws.
     reduced
