@@ -265,32 +265,39 @@ class Course:
     clock: Array
     middle: Array
 
+    def part(self, modes: slice | npt.NDArray[np.intp]) -> Course:
+        """Return the course of some modes."""
+        arrays = self.start, self.speed, self.clock, self.middle
+        return Course(self.beta, *(array[modes] for array in arrays))
+
     def blocks(self, t: Array) -> Iterator[tuple[slice, slice, Array]]:
         """Yield slices of times and modes with y there, at times t of shape (T,)."""
+        read, edge = self.beta.reader(len(t) * len(self.start))
+        for modes in _slices(len(self.start), BLOCK):
+            part = self.part(modes)
+            for times in _slices(len(t), max(1, BLOCK // len(part.start))):
+                yield times, modes, read(part.positions(t[times], edge))
+
+    def positions(self, t: Array, edge: tuple[float, float]) -> Array:
+        """Return w (T, n) for a reader with this edge."""
         p, r = self.beta.left.p, self.beta.left.r
-        read, (edge, position) = self.beta.reader(len(t) * len(self.start))
-        early, late = np.minimum(self.start, 0.0), np.maximum(self.start, 0.0)
-        pace = p * self.speed if p else self.speed
-        passed = np.minimum(np.expm1(-p * early), 0.0)
-        early -= position
-        some_late = bool(np.any(late))
-        for times, modes in _tiles(len(t), len(self.start)):
-            column = t[times, None]
-            after = column * self.clock[modes]
-            after -= self.middle[modes]
-            if np.min(after) >= edge:
-                w = log_over(-r, after)
-            else:
-                w = column * pace[modes]
-                if p:
-                    np.log1p(np.maximum(w, passed[modes], out=w), out=w)
-                    w *= 1 / p
-                w += early[modes]
-                np.minimum(w, 0.0, out=w)
-                w += log_over(-r, np.maximum(after, edge, out=after))
-            if some_late:
-                w += late[modes]
-            yield times, modes, read(w)
+        first, position = edge
+        column = t[:, None]
+        after = column * self.clock
+        after -= self.middle
+        if np.min(after) >= first:
+            w = log_over(-r, after)
+        else:
+            w = column * (p * self.speed if p else self.speed)
+            if p:
+                np.log1p(np.maximum(w, self._passed, out=w), out=w)
+                w *= 1 / p
+            w += self._early - position
+            np.minimum(w, 0.0, out=w)
+            w += log_over(-r, np.maximum(after, first, out=after))
+        if np.any(self._late):
+            w += self._late
+        return w
 
     def time_to(self, y: Array) -> Array:
         """Return the time from the start to y, which lies ahead."""
@@ -303,6 +310,19 @@ class Course:
         past = phi(-r, ahead) / self.clock
         return np.where(self.start < 0, before, 0.0) + np.where(ahead > 0, past, 0.0)
 
+    @cached_property
+    def _early(self) -> Array:
+        return np.minimum(self.start, 0.0)
+
+    @cached_property
+    def _late(self) -> Array:
+        return np.maximum(self.start, 0.0)
+
+    @cached_property
+    def _passed(self) -> Array:
+        """The smallest ``p speed t`` that w needs: that at the middle, where p < 0."""
+        return np.minimum(np.expm1(-self.beta.left.p * self._early), 0.0)
+
 
 @dataclass(frozen=True, eq=False)
 class Fade:
@@ -314,9 +334,10 @@ class Fade:
 
     def blocks(self, t: Array) -> Iterator[tuple[slice, slice, Array]]:
         """Yield slices of times and modes with y there, at times t of shape (T,)."""
-        for times, modes in _tiles(len(t), len(self.start)):
-            moved = log_over(self.p, t[times, None] * self.speed[modes])
-            yield times, modes, self.start[modes] + moved
+        for modes in _slices(len(self.start), BLOCK):
+            start, speed = self.start[modes], self.speed[modes]
+            for times in _slices(len(t), max(1, BLOCK // len(start))):
+                yield times, modes, start + log_over(self.p, t[times, None] * speed)
 
     def time_to(self, y: Array) -> Array:
         """Return the time from the start to y, which lies ahead."""
@@ -369,9 +390,6 @@ def _hermite(w: Array, y: Array, slope: Array, curve: Array) -> Array:
     return np.stack([f, df, ddf / 2, cubic, quartic, quintic])
 
 
-def _tiles(n_times: int, n_modes: int) -> Iterator[tuple[slice, slice]]:
-    for first in range(0, n_modes, BLOCK):
-        modes = slice(first, min(first + BLOCK, n_modes))
-        rows = max(1, BLOCK // (modes.stop - first))
-        for row in range(0, n_times, rows):
-            yield slice(row, row + rows), modes
+def _slices(n: int, length: int) -> Iterator[slice]:
+    for first in range(0, n, length):
+        yield slice(first, min(first + length, n))

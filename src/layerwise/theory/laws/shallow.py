@@ -6,6 +6,8 @@ and therefore without a plateau. Source: textbook; arXiv 2502.21009, eq. 10.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -22,8 +24,12 @@ def weights(theta: Array, target: Array, rate: Array, t: Array) -> Array:
     >>> weights(np.array(0.0), np.array(2.0), np.array(1.0), np.array([0.0, 1.0])).round(4)
     array([0.    , 1.2642])
     """
-    # expm1 keeps the digits of an early, small change
-    return theta - (target - theta) * np.expm1(-rate * t)
+    first, fade = target - theta, -rate * t
+    # what has changed by less than half is counted from the start, the rest from the target: the
+    # larger of the two would else drown the digits of the other
+    return np.where(
+        fade > -math.log(2), theta - first * np.expm1(fade), target - first * np.exp(fade)
+    )
 
 
 def time_to(theta: Array, target: Array, rate: Array, error: Array) -> Array:
@@ -35,7 +41,10 @@ def time_to(theta: Array, target: Array, rate: Array, error: Array) -> Array:
     array([0.6931,    inf])
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = error / (target - theta)
-        times = -np.log(share) / rate
+        first = target - theta
+        share = error / first
+        # near the start the difference is exact, and the logarithm of the share is not
+        log = np.where(share > 0.5, np.log1p((error - first) / first), np.log(share))
+        times = -log / rate
     reached = (share > 0) & (share <= 1) & (rate > 0)
-    return np.where(error == target - theta, 0.0, np.where(reached, times, np.inf))
+    return np.where(error == first, 0.0, np.where(reached, times, np.inf))

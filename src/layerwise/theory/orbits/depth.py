@@ -41,7 +41,8 @@ class EqualLayers(Orbit):
 
         def map_or_error(L: float, which: tuple[Array, ...]) -> Array:
             start, target, rate = which
-            return depth.product(start, target, L, rate, t)[0 if name == "map" else 1]
+            law = depth.strength if name == "map" else depth.remainder
+            return law(start, target, L, rate, t)
 
         start = self.model.quantity("map", self.model.start[None])[0]
         found = self._by_depth(t, map_or_error, start, self.model.target)
