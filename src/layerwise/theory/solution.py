@@ -13,7 +13,6 @@ import numpy.typing as npt
 from layerwise.theory import sources
 from layerwise.theory.model import Model
 from layerwise.theory.models import Linear
-from layerwise.theory.orbits.network import Network
 from layerwise.theory.orbits.orbit import Orbit
 from layerwise.theory.regime import Regime, regime
 from layerwise.theory.structure import Assumption
@@ -158,7 +157,7 @@ class Solution:
         Relative to the largest singular value of the target. On many times a dense network is
         evaluated exactly at some and interpolated by Chebyshev polynomials between them.
         """
-        return self.orbit.own.interpolation_error if isinstance(self.orbit, Network) else 0.0
+        return self.orbit.interpolation_error
 
     def regime(self) -> Regime:
         """Return whether the start is lazy or rich, and the number behind the word."""

@@ -160,7 +160,7 @@ class Beta:
         return y
 
     def look_up(self, w: Array) -> Array:
-        """Return y from w by the table, about twenty times faster.
+        """Return y from w by the table.
 
         Past the edge w is here the clock T itself, and before it the position plus a constant.
         For p > 0 the curve is sharper in the middle and the error up to 4e-10.

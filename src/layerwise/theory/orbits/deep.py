@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from layerwise import measures
-from layerwise.theory.grams import Grams
 from layerwise.theory.laws import deep_aligned, depth
 from layerwise.theory.laws.deep_aligned import NOISE, Chains
 from layerwise.theory.models.deep_linear import DeepLinear
@@ -58,9 +57,8 @@ class TwoLayers(Orbit):
     inner: Orbit
 
     @property
-    def own(self) -> Grams | None:
-        """What is known of the Grams at the times of the solution, as for the `Linear`."""
-        return getattr(self.inner, "own", None)
+    def interpolation_error(self) -> float:
+        return self.inner.interpolation_error
 
     def quantity(self, name: str, t: Array, out: Array | None = None) -> Array:
         found = self.inner.quantity(name, t, out)

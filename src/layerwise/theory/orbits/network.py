@@ -165,5 +165,9 @@ class Network(Orbit):
         """The Grams at the times of the solution."""
         return self.grams(self.t)
 
+    @property
+    def interpolation_error(self) -> float:
+        return self.own.interpolation_error
+
     def _at(self, t: Array) -> Grams:
         return self.own if t is self.t else self.grams(t)

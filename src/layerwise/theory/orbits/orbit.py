@@ -33,6 +33,11 @@ class Orbit(ABC):
     def states(self, t: Array) -> Array:
         """Return the weights as one array (T, *blocks, d) at increasing times t, see `Model`."""
 
+    @property
+    def interpolation_error(self) -> float:
+        """Estimated error of interpolation at the solution's times; 0 where none is done."""
+        return 0.0
+
     @abstractmethod
     def residual(self, t: Array) -> float:
         """Return how far the trajectory violates its equation of motion near the times t."""
