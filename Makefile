@@ -24,6 +24,8 @@ bench: .venv/benchmarked
 	$(BIN)/layerwise data mnist
 	$(BIN)/python benchmarks/figure8_training.py
 	$(BIN)/python benchmarks/theory_speed.py
+	$(BIN)/python benchmarks/emergence_step.py
+	$(BIN)/python benchmarks/scaling_sums.py
 
 docs: .venv/documented
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html

@@ -28,11 +28,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from layerwise.networks import MLP
 from layerwise.tasks import images
 from layerwise.trace import versions
-from layerwise.train import Training, descend, log_grid
+from layerwise.train import Epochs, Training, descend, log_grid
 
 EPOCHS, ROUNDS, EPOCHS_A_ROUND = 2000, 6, 3
 SEED = 0
-TRAINING = Training("adam", 1e-3, 1e-4, batch=128, steps=16_000, points=120)
+TRAINING = Training("adam", 1e-3, 1e-4, steps=16_000, points=120)
+BATCH = 128
 RECORD = Path(__file__).with_suffix(".json")
 
 
@@ -80,7 +81,8 @@ def main() -> None:
 
     script_net, our_net = network(), network()
     script = torch.optim.Adam(script_net.parameters(), lr=1e-3, weight_decay=1e-4)
-    ours = descend(our_net, x, targets, TRAINING, TRAINING.optimizer_for(our_net), seed=SEED)
+    batches = Epochs(x, targets, BATCH, seed=SEED)
+    ours = descend(our_net, batches, TRAINING, TRAINING.optimizer_for(our_net))
     next(ours)
     script_times, step_times, look_times, gaps = [], [], [], []
     for epoch in range(ROUNDS * EPOCHS_A_ROUND):

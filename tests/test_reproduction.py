@@ -124,9 +124,9 @@ def test_another_reproduction_is_not_overwritten_without_force(smoke, capsys):
 
 
 def test_ctrl_c_leaves_a_state_that_the_same_command_goes_on_from(tmp_path):
-    command = [sys.executable, "-m", "layerwise", "reproduce", "--size", "smoke", "--seeds", "1"]
+    command = [sys.executable, "-m", "layerwise", "reproduce", "grokking", "--size", "smoke"]
     process = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "runs")],
+        [*command, "--seeds", "1", "--out", str(tmp_path / "runs")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         # a parent that ignores Ctrl-C, as a background job does, would hand that on
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

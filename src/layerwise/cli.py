@@ -204,10 +204,12 @@ class Solve:
 class Reproduce:
     """Reproduce phenomena: real networks beside their exact theory, a report, verdicts."""
 
-    phenomenon: Annotated[tuple[Literal["grokking"], ...], tyro.conf.Positional] = ()
+    phenomenon: Annotated[
+        tuple[Literal["emergence", "depth", "grokking"], ...], tyro.conf.Positional
+    ] = ()
     """Which phenomena; all of them if none is named."""
     size: Literal["smoke", "laptop", "paper"] = "laptop"
-    """Seconds on 8x8 digits, minutes on MNIST, or the published settings (hours)."""
+    """Seconds (images: 8x8 digits), minutes (MNIST), or the published settings (up to hours)."""
     seeds: int = 3
     """Number of seeds; fewer than three leave every claim undecided."""
     device: str = "cpu"

@@ -17,15 +17,16 @@ from typing import Any
 
 from layerwise.files import write_file
 from layerwise.names import nearest
-from layerwise.phenomena import grokking
-from layerwise.phenomena.base import SIZES, Claim, Study, run
+from layerwise.phenomena import depth, emergence, grokking
+from layerwise.phenomena.base import SIZES, Experiment, Plan, Run, run
+from layerwise.phenomena.claim import Claim
 from layerwise.show import report
-from layerwise.show.progress import Runs
+from layerwise.show.progress import Runs, Work
 from layerwise.tasks import images
 
 __all__ = ["PHENOMENA", "OutputFolderError", "reproduce"]
 
-PHENOMENA = ("grokking",)
+PHENOMENA = ("emergence", "depth", "grokking")
 MARKER = "reproduction.json"
 NEEDED = (("torch", "torch"), ("matplotlib", "plot"), ("sklearn", "data"))  # and their extras
 
@@ -51,10 +52,10 @@ def reproduce(
     Parameters
     ----------
     phenomenon
-        One name or several; all of them by default: ``"grokking"``.
+        One name or several of ``"emergence"``, ``"depth"``, ``"grokking"``; all by default.
     size
-        ``"smoke"`` (seconds, on 8x8 digits), ``"laptop"`` (minutes, MNIST) or ``"paper"`` (the
-        published settings, hours on a CPU).
+        ``"smoke"`` (seconds; images: 8x8 digits), ``"laptop"`` (minutes; MNIST) or ``"paper"``
+        (the published settings, up to hours on a CPU).
     seeds
         Number of seeds, 0, 1, ...; fewer than three leave every claim undecided.
     device
@@ -103,11 +104,15 @@ def reproduce(
 
     as_device(device)
     say = _silent if quiet else partial(print, flush=True)
-    data = _data(size, say)
+    plans = {name: _plan(name, size, say) for name in names}
     folder = Path(out)
+    data = ", ".join(dict.fromkeys(plan.data for plan in plans.values()))
     settings = {"phenomena": list(names), "size": size, "seeds": seeds, "data": data}
     _claim_folder(folder, settings, force=force)
-    studies = [_grokking(folder, size, seeds, device, data, say, quiet) for _ in names]
+    studies = []
+    for name, plan in plans.items():
+        runs = _carry_out(name, plan, folder, size, seeds, device, say, quiet)
+        studies.append(plan.study(size, seeds, runs))
     claims = [claim for study in studies for claim in study.claims]
     text = json.dumps([claim.as_json() for claim in claims], indent=2, allow_nan=False)
     write_file(folder / "claims.json", (text + "\n").encode())
@@ -121,33 +126,41 @@ def reproduce(
     return claims
 
 
-def _grokking(
-    folder: Path, size: str, seeds: int, device: str, data: str, say: Say, quiet: bool
-) -> Study:
-    plan = grokking.plan(size, data)
+def _plan(name: str, size: str, say: Say) -> Plan:
+    match name:
+        case "emergence":
+            return emergence.plan(size)
+        case "depth":
+            return depth.plan(size)
+        case _:
+            return grokking.plan(size, _data(size, say))
+
+
+def _carry_out(
+    name: str, plan: Plan, folder: Path, size: str, seeds: int, device: str, say: Say, quiet: bool
+) -> list[Run]:
     experiments = plan.experiments(seeds)
     # read first what is there, so that a damaged run is an error before work
     runs = {one: run(one, folder) for one in experiments if (folder / one.key).exists()}
     waiting = [one for one in experiments if one not in runs]
     say(
-        f"grokking, size {size}: {len(experiments)} trainings of a deep tanh network on "
-        f"{plan.default.train_size} images ({seeds} {'seed' if seeds == 1 else 'seeds'}: the "
-        "default, four remedies, the clock over decays and initial scales, no decay); "
-        f"{len(runs)} are done."
+        f"{name}, size {size}: {len(experiments)} trainings ({seeds} "
+        f"{'seed' if seeds == 1 else 'seeds'}) of {plan.describe()}; {len(runs)} are done."
     )
     with _one_thread(device):
+        seconds = _expected_seconds(waiting, folder, device)
         if waiting:
-            steps = sum(one.work() for one in waiting)
-            seconds = steps * _seconds_per_step(waiting[0], folder, device)
-            say(f"About {steps} steps to go, {_minutes(seconds)} on this machine. "
+            say(f"About {sum(one.work() for one in waiting)} steps to go, "
+                f"{_minutes(sum(seconds.values()))} on this machine. "
                 "Ctrl-C keeps what is done; the same command goes on from there.")  # fmt: skip
         names = {one: f"{one.name} seed {one.seed}" for one in waiting}
-        with Runs({names[one]: one.work() for one in waiting}, quiet=quiet) as progress:
+        work = {names[one]: Work(one.work(), seconds[one]) for one in waiting}
+        with Runs(work, quiet=quiet) as progress:
             for one in waiting:
                 progress.begin(names[one])
                 runs[one] = run(one, folder, device=device, tick=progress.step)
                 progress.end()
-    return grokking.study(grokking.Results.of(plan, size, seeds, runs.values()))
+    return list(runs.values())
 
 
 def _data(size: str, say: Say) -> str:
@@ -189,11 +202,20 @@ def _said(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
-def _seconds_per_step(experiment: grokking.Grokking, folder: Path, device: str) -> float:
-    """Time a few steps of a throw-away training."""
+def _expected_seconds(
+    experiments: Sequence[Experiment], folder: Path, device: str
+) -> dict[Experiment, float]:
+    kinds = {one: replace(one.brief(), seed=0) for one in experiments}
+    paces = {kind: _seconds_per_step(kind, folder, device) for kind in set(kinds.values())}
+    return {one: one.work() * paces[kind] for one, kind in kinds.items()}
+
+
+def _seconds_per_step(trial: Experiment, folder: Path, device: str) -> float:
+    """Time the steps of a throw-away training."""
     stamps: list[float] = []
-    trial = replace(experiment, steps=40, points=3, tail=0.0)
-    trial.measure(folder / ".pace", device, lambda step: stamps.append(time.perf_counter()))
+    scratch = folder / ".pace"
+    trial.measure(scratch, device, lambda step: stamps.append(time.perf_counter()))
+    scratch.unlink(missing_ok=True)
     return median(later - earlier for earlier, later in pairwise(stamps[5:]))
 
 

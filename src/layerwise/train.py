@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +18,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from layerwise.batches import Batches, Epochs, Fresh
 from layerwise.files import write_file
 
-__all__ = ["History", "Training", "as_device", "descend", "log_grid", "train"]
+__all__ = [
+    "Batches",
+    "Descent",
+    "Epochs",
+    "Fresh",
+    "History",
+    "Training",
+    "as_device",
+    "autograd",
+    "descend",
+    "log_grid",
+    "train",
+]
 
 CHECKPOINT_SECONDS = 20.0
+DROP = 0.1  # what the learning rate is multiplied by where it drops
 
 Observation = dict[str, Any]
+Gradient = Callable[[Any, Tensor, Tensor], None]  # fills the gradients of a network on a batch
 
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained: mean squared error on mini-batches.
+    """How a network is trained, whatever it is trained on.
 
     Attributes
     ----------
@@ -37,20 +52,20 @@ class Training:
         ``"adamw"`` (decoupled decay), ``"adam"`` (coupled L2 decay) or ``"sgd"``.
     learning_rate, weight_decay
         As in ``torch.optim``.
-    batch
-        Batch size; every epoch is a fresh permutation and keeps its last, smaller batch.
     steps
         Number of updates.
     points
         About how many times the network is evaluated, log-spaced over the steps.
+    drop_at
+        Share of the steps after which the learning rate is a tenth, in (0, 1]; 1 for never.
     """
 
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    batch: int = 128
     steps: int = 1000
     points: int = 110
+    drop_at: float = 1.0
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("adamw", "adam", "sgd"):
@@ -59,16 +74,52 @@ class Training:
             value = getattr(self, name)
             if not math.isfinite(value) or value < low:
                 raise ValueError(f"{name} must be finite and not negative, got {value}")
-        for name in ("batch", "steps", "points"):
+        for name in ("steps", "points"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0.0 < self.drop_at <= 1.0:
+            raise ValueError(f"drop_at must be in (0, 1], got {self.drop_at}")
 
-    def optimizer_for(self, net: nn.Module) -> torch.optim.Optimizer:
-        """Return the fused optimiser over the parameters of `net`."""
-        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-        return kind[self.optimizer](
+    def optimizer_for(self, net: nn.Module) -> Optimizer:
+        """Return the optimiser over the parameters of `net`."""
+        if self.optimizer == "sgd":
+            return Descent(net, self.learning_rate, self.weight_decay)
+        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[self.optimizer]
+        return kind(
             net.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
+
+
+class Descent:
+    """Plain gradient descent ``w <- w - rate (gradient + decay w)``, as ``torch.optim.SGD``.
+
+    `torch.optim` wraps every step in hooks and profiling, which take a sixth of the time of a whole
+    step of a network of two layers of a few hundred neurons.
+    """
+
+    def __init__(self, net: nn.Module, learning_rate: float, weight_decay: float) -> None:
+        self.parameters = list(net.parameters())
+        self.param_groups = [{"lr": learning_rate, "weight_decay": weight_decay}]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update every parameter by its gradient."""
+        (group,) = self.param_groups
+        for p in self.parameters:
+            if group["weight_decay"]:
+                p.grad.add_(p, alpha=group["weight_decay"])
+            p.add_(p.grad, alpha=-group["lr"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training needs to know."""
+        return {"param_groups": self.param_groups}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.param_groups = state["param_groups"]
+
+
+Optimizer = torch.optim.Optimizer | Descent
 
 
 @dataclass(frozen=True)
@@ -108,54 +159,63 @@ def as_device(name: str) -> torch.device:
     return device
 
 
+def autograd(net: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Fill the gradients with those of ``mean((net(x) - y)^2)`` over batch and outputs.
+
+    There is no factor 1/2. Targets (n, 1) count for every output of the network.
+    """
+    net.zero_grad(set_to_none=True)
+    output = net(x)
+    nn.functional.mse_loss(output, y.expand_as(output)).backward()
+
+
 def descend(
     net: nn.Module,
-    x: Tensor,
-    y: Tensor,
+    batches: Batches,
     training: Training,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     *,
-    seed: int,
+    gradient: Gradient = autograd,
     start: int = 0,
 ) -> Iterator[int]:
-    """Yield k = start, start + 1, ..., steps, the network standing after k updates each time.
-
-    The batches depend on `seed` and k alone, never on the device or on where training was
-    resumed. The loss is ``mean((net(x) - y)^2)`` over batch and outputs (no factor 1/2).
-    """
-    per_epoch = math.ceil(len(x) / training.batch)
+    """Yield k = start, start + 1, ..., steps, the network standing after k updates each time."""
+    drop = round(training.drop_at * training.steps)
     for k in range(start, training.steps):
         yield k
-        epoch, part = divmod(k, per_epoch)
-        if part == 0 or k == start:
-            order = np.random.default_rng([seed, epoch]).permutation(len(x))
-            index = torch.from_numpy(order).to(x.device)
-            inputs, targets = (tensor[index].split(training.batch) for tensor in (x, y))
-        optimizer.zero_grad(set_to_none=True)
-        nn.functional.mse_loss(net(inputs[part]), targets[part]).backward()
+        if k == drop:
+            for group in optimizer.param_groups:
+                group["lr"] = DROP * training.learning_rate
+        gradient(net, *batches(k))
         optimizer.step()
     yield training.steps
 
 
 def train(
     net: nn.Module,
-    x: Tensor,
-    y: Tensor,
+    batches: Batches,
     training: Training,
     observe: Callable[[nn.Module], Observation],
     *,
-    seed: int,
+    gradient: Gradient = autograd,
+    due: Sequence[int] | None = None,
     stop: Callable[[History], bool] = lambda history: False,
     checkpoint: Path | None = None,
     tick: Callable[[int], None] = lambda step: None,
 ) -> History:
-    """Train `net` in place and return what `observe` saw on the log-spaced grid.
+    """Train `net` in place and return what `observe` saw of it.
 
     Parameters
     ----------
+    batches
+        Called with every step k = 0, 1, ...: returns the inputs and targets of its update, which
+        must depend on k alone (`Epochs`, `Fresh`).
     observe
-        Called on the grid, before the update of that step; returns numbers, or lists of them, by
-        name.
+        Called on the steps that are due, before the update of that step; returns numbers, or lists
+        of them, by name.
+    gradient
+        Fills the gradients of the network on a batch.
+    due
+        Steps at which to observe, between 0 and ``training.steps``; log-spaced by default.
     stop
         Called after each observation; true ends the training early.
     checkpoint
@@ -165,13 +225,17 @@ def train(
     tick
         Called with every step, for a progress bar.
     """
+    due = log_grid(training.steps, training.points) if due is None else tuple(due)
+    if not due or not 0 <= min(due) <= max(due) <= training.steps:
+        raise ValueError(f"due must be steps from 0 to {training.steps}, got {due}")
+    wanted = frozenset(due)
     optimizer = training.optimizer_for(net)
-    due = set(log_grid(training.steps, training.points))
     steps: list[int] = []
     rows: list[Observation] = []
     start = 0
     if checkpoint is not None and checkpoint.exists():
-        state = torch.load(checkpoint, map_location=x.device, weights_only=True)
+        device = next(net.parameters()).device
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
         net.load_state_dict(state["net"])
         optimizer.load_state_dict(state["optimizer"])
         start, steps, rows = state["step"], state["steps"], state["rows"]
@@ -186,11 +250,12 @@ def train(
     saved, step = time.monotonic(), start
     with _denormals_flushed(), _interrupts_held() as interrupted:
         try:
-            for step in descend(net, x, y, training, optimizer, seed=seed, start=start):
+            updates = descend(net, batches, training, optimizer, gradient=gradient, start=start)
+            for step in updates:
                 tick(step)
                 if interrupted():
                     raise KeyboardInterrupt
-                if step in due and step not in steps[-1:]:
+                if step in wanted and step not in steps[-1:]:
                     row = observe(net)
                     steps.append(step)
                     rows.append(row)

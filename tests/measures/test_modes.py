@@ -6,7 +6,7 @@ from array_api_compat import array_namespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerwise.measures import alignment, mode_strengths
+from layerwise.measures import alignment, mode_strengths, skill_strength
 
 LIBRARIES = pytest.mark.parametrize(
     "xp", [np, torch, array_api_strict], ids=["numpy", "torch", "strict"]
@@ -66,6 +66,58 @@ def test_shapes_that_do_not_fit_are_all_named(shapes):
 
 
 @LIBRARIES
+def test_skill_strength_is_its_definition(xp):
+    rng = np.random.default_rng(4)
+    f, y = rng.standard_normal(9), 5.0 * rng.choice([-1.0, 1.0], 9)
+    spread = np.sqrt(sum((b - sum(y) / 9) ** 2 for b in y) / 9)
+    parts = [(a - sum(f) / 9) * (b - sum(y) / 9) / spread for a, b in zip(f, y, strict=True)]
+    found = float(skill_strength(*in_library(xp, f, y)))
+    assert found == pytest.approx(sum(parts) / 9 / spread, rel=1e-13)
+
+
+def test_skill_strength_of_balanced_samples_is_the_share_of_the_skill_in_the_output():
+    g = np.array([1.0, -1.0, -1.0, 1.0])
+    other = np.array([1.0, 1.0, -1.0, -1.0])  # orthogonal to g
+    for share in (-0.3, 0.0, 0.4, 1.0, 1.7):
+        output = 5.0 * share * g + 2.0 * other + 11.0
+        assert skill_strength(output, 5.0 * g) == pytest.approx(share, abs=1e-15)
+        assert skill_strength(output, g) == pytest.approx(5.0 * share, abs=1e-15)
+
+
+@given(SEEDS, st.floats(-10.0, 10.0), st.floats(-10.0, 10.0))
+def test_skill_strength_is_linear_in_the_output_and_blind_to_constants(seed, factor, constant):
+    rng = np.random.default_rng(seed)
+    f, g = rng.standard_normal((2, 8))
+    y = np.concatenate([rng.choice([-1.0, 1.0], 6), [-1.0, 1.0]])
+    expected = factor * skill_strength(f, y) + skill_strength(g, y)
+    found = skill_strength(factor * f + g + constant, y)
+    assert float(found) == pytest.approx(expected, rel=1e-11, abs=1e-13)
+    assert float(skill_strength(y + constant, y)) == pytest.approx(1.0, rel=1e-13)
+
+
+def test_leading_axes_of_the_output_are_times_or_networks():
+    rng = np.random.default_rng(5)
+    f, y = rng.standard_normal((3, 2, 8)), rng.standard_normal((2, 8))
+    found = skill_strength(f, y)
+    assert found.shape == (3, 2)
+    assert found[2, 1] == pytest.approx(skill_strength(f[2, 1], y[1]), rel=1e-13)
+
+
+def test_a_target_without_both_parities_is_refused():
+    with pytest.raises(ValueError, match="both parities are needed"):
+        skill_strength(np.ones(3), np.full(3, 0.1))
+    with pytest.raises(ValueError, match="both parities are needed"):
+        skill_strength(np.ones((2, 3)), np.array([[1.0, -1.0, 1.0], [1.0, 1.0, 1.0]]))
+
+
+@pytest.mark.parametrize("shapes", [((3,), (2,)), ((), (3,)), ((3, 2), (3,)), ((0,), (0,))])
+def test_samples_that_do_not_fit_are_named(shapes):
+    with pytest.raises(ValueError, match="do not fit") as error:
+        skill_strength(*(np.ones(shape) for shape in shapes))
+    assert all(str(shape) in str(error.value) for shape in shapes)
+
+
+@LIBRARIES
 def test_alignment_is_its_definition(xp):
     a, b = np.random.default_rng(2).standard_normal((2, 6))
     dot = sum(x * y for x, y in zip(a, b, strict=True))
@@ -98,7 +150,8 @@ def test_alignment_names_the_shapes_that_do_not_fit():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_library_and_the_precision_of_the_inputs_are_kept(xp, dtype):
     w, u, v = in_library(xp, *map_and_modes(3), dtype=dtype)
-    for found in (mode_strengths(w, u, v), alignment(w, w), alignment(w, [1.0] * 5)):
+    strength = skill_strength(w, [1.0, -1.0, 1.0, -1.0, 1.0])
+    for found in (mode_strengths(w, u, v), strength, alignment(w, w), alignment(w, [1.0] * 5)):
         assert array_namespace(found) is array_namespace(w)
         assert found.dtype == w.dtype
         assert found.device == w.device
@@ -109,3 +162,4 @@ def test_the_device_of_the_inputs_is_kept():
     w = array_api_strict.ones((2, 2), device=elsewhere)
     assert mode_strengths(w, w, w).device == elsewhere
     assert alignment(w, w).device == elsewhere
+    assert skill_strength(w, [1.0, -1.0]).device == elsewhere

@@ -20,6 +20,20 @@ def test_the_map_is_the_formula():
     torch.testing.assert_close(net(x), wanted)
 
 
+# weights, biases and last bias of the first network below
+RECORDED = [
+    -0.0847522,
+    0.4538789,
+    0.5466477,
+    -0.6433668,
+    0.9761781,
+    -0.5166291,
+    -0.2461371,
+    -0.3391131,
+    0.6645667,
+]
+
+
 @pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
 def test_initial_scales_are_as_asked(scale):
     net = MLP((400, 300, 200), weight_scale=scale, seed=3)
@@ -43,6 +57,20 @@ def test_weight_scale_only_rescales_the_weights():
     for one, other in zip(small.layers, large.layers, strict=True):
         torch.testing.assert_close(5.0 * one.weight, other.weight)
         assert torch.equal(one.bias, other.bias)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5])
+def test_bias_scale_only_rescales_the_biases(scale):
+    plain, scaled = MLP((8, 9, 2), seed=4), MLP((8, 9, 2), bias_scale=scale, seed=4)
+    for one, other in zip(plain.layers, scaled.layers, strict=True):
+        assert torch.equal(one.weight, other.weight)
+        assert torch.equal(scale * one.bias, other.bias)
+
+
+def test_the_draw_is_the_one_that_records_were_made_with():
+    first, second = MLP((3, 2, 1), seed=7).layers
+    found = [*first.weight.flatten().tolist(), *first.bias.tolist(), second.bias.item()]
+    assert found == pytest.approx(RECORDED, abs=1e-7)
 
 
 @pytest.mark.parametrize("widths", [(3,), (3, 0, 2), ()])

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from layerwise.phenomena.base import Claim, Experiment, Verdict, interval, judge, run
+from layerwise.phenomena.base import Experiment, run
+from layerwise.phenomena.claim import Claim, Verdict, interval, judge
 from layerwise.trace import Provenance, Trace
 
 numbers = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=9)
@@ -98,6 +99,9 @@ class Toy(Experiment):
 
     def work(self):
         return 1
+
+    def brief(self):
+        return self
 
     def measure(self, checkpoint, device, tick):
         if not checkpoint.exists():

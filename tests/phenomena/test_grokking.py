@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from layerwise.measures import crossing_time
-from layerwise.phenomena.base import Run, Verdict
+from layerwise.phenomena.base import Run
+from layerwise.phenomena.claim import Verdict
 from layerwise.phenomena.grokking import CLAIMS, Results, plan, study
 from layerwise.phenomena.grokking.experiment import Clock, Grokking, twin
 from layerwise.theory import Scalar, solve, time_to

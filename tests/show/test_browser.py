@@ -6,7 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from layerwise.phenomena.base import Claim, Curve, Panel, Study, Verdict
+from layerwise.phenomena.base import Study
+from layerwise.phenomena.claim import Claim, Verdict
+from layerwise.phenomena.panel import Curve, Panel
 from layerwise.show.report import write
 from layerwise.trace import Provenance, Trace
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from layerwise.phenomena.base import Curve, Panel
+from layerwise.phenomena.panel import Curve, Panel
 from layerwise.show.band import band
 from layerwise.show.figures import draw, plot, svg
 from layerwise.trace import Provenance, Trace

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from layerwise.phenomena.base import Claim, Curve, Experiment, Panel, Run, Study, Verdict
+from layerwise.phenomena.base import Experiment, Run, Study
+from layerwise.phenomena.claim import Claim, Verdict
+from layerwise.phenomena.panel import Curve, Panel
 from layerwise.show import report
 from layerwise.show.report import number, write
 from layerwise.trace import Provenance, Trace
@@ -53,6 +55,9 @@ class Nothing(Experiment):
 
     def work(self):
         return 0
+
+    def brief(self):
+        raise NotImplementedError
 
 
 def claim(id="toy.delay", verdict=Verdict.SUPPORTED, **fields):

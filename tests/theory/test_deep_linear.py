@@ -1,6 +1,5 @@
-import json
-import warnings
-from dataclasses import dataclass
+"""Deep linear networks of any shape: every law against integration, symmetries, solutions."""
+
 from itertools import pairwise
 
 import numpy as np
@@ -14,222 +13,25 @@ from layerwise.theory import starts
 from layerwise.theory.flow import flow
 from layerwise.theory.orbits.deep import chains
 
-from . import linear_oracles as oracles
-
-EXACT = 1e-9  # relative to the largest entry of the map, or to 1
-T = np.array([0.0, 0.05, 0.4, 1.0, 2.5, 6.0])
-FOR_EVER = 1e12
-ALIGNED = "layers and inputs aligned with the modes of the target"
-EQUAL = "weights of each mode equal but for signs"
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """A network, its law (None if there is none), and how many modes it never learns."""
-
-    name: str
-    law: str | None
-    weights: list
-    cross: np.ndarray
-    input_cov: np.ndarray | None = None
-    unexcited: int = 0
-
-    @property
-    def t(self):
-        """Times to look at; weights that follow from Grams are dear."""
-        return T[:3] if len(self.weights) == 2 else T
-
-    @property
-    def model(self):
-        return lw.DeepLinear(self.weights, self.cross, self.input_cov)
-
-
-def orthogonal(rng, n, k=None):
-    return np.linalg.qr(rng.standard_normal((n, n)))[0][:, :k]
-
-
-def target(rng, o, i, s):
-    """Return a target of singular values s, and its vectors."""
-    u, v = orthogonal(rng, o, len(s)), orthogonal(rng, i, len(s))
-    return u * s @ v.T, u, v
-
-
-def chain(rng, u, v, links, widths=()):
-    """Return layers ``R_l diag(w_l) R_{l-1}^T``, of equal hidden sizes unless widths are given."""
-    k = links.shape[1]
-    widths = widths or [k + 1] * (len(links) - 1)
-    sides = [v, *(orthogonal(rng, width, k) for width in widths), u]
-    return [q * w @ p.T for w, (p, q) in zip(links, pairwise(sides), strict=True)]
-
-
-def random_chain(rng, sizes, scale=0.6):
-    return [
-        scale * rng.standard_normal((n, m)) / np.sqrt(max(m, n)) * 2 for m, n in pairwise(sizes)
-    ]
-
-
-def covariance(rng, i, rank=None):
-    q = orthogonal(rng, i, rank)
-    return q * 10 ** rng.uniform(-0.6, 0.6, q.shape[1]) @ q.T
-
-
-def one_layer():
-    for seed, (o, i, rank) in enumerate([(3, 2, 2), (1, 4, None), (4, 1, 1), (2, 5, 3), (6, 6, 6)]):
-        rng = np.random.default_rng([1, seed])
-        cov = None if rank is None else covariance(rng, i, rank)
-        cross = rng.standard_normal((o, i))
-        cross = cross if cov is None else cross @ cov
-        yield Problem(f"{i}-{o}, rank {rank}", "shallow", [rng.standard_normal((o, i))], cross, cov)
-    yield Problem("no variance", "shallow", [np.ones((2, 2))], np.zeros((2, 2)), np.zeros((2, 2)))
-
-
-def two_layers():
-    rng = np.random.default_rng(2)
-    cross, cov = rng.standard_normal((3, 4)), covariance(rng, 4)
-    even = list(starts.balanced((4, 3, 3), 0.0, 0.4, seed=rng))
-    yield Problem("zero-balanced", "balanced", even, cross)
-    lam = list(starts.balanced((4, 3, 3), 0.7, 0.4, seed=rng))
-    yield Problem("lambda-balanced, Sxx 2 I", "balanced", lam, cross, 2 * np.eye(4))
-    two = list(starts.two_valued((2, 4, 1), 1.0, 0.5, seed=rng))
-    yield Problem("two-valued", "two-valued", two, rng.standard_normal((1, 2)))
-    plain = random_chain(rng, (1, 5, 1))
-    yield Problem("1-5-1", "1-h-1", plain, np.array([[1.3]]), np.array([[0.7]]))
-    narrow = list(starts.balanced((4, 1, 3), -0.5, 0.4, seed=rng))
-    yield Problem("one neuron", "neuron", narrow, cross)
-    pairs = list(starts.aligned(cross, [0.3, -0.2, 0.1], [0.5, 0.2, 0.1], 5, seed=rng))
-    yield Problem("aligned", "modes", pairs, cross)
-    yield Problem("any imbalance", None, random_chain(rng, (4, 3, 3)), cross)
-    yield Problem("any inputs", None, even, cross, cov)
-
-
-def aligned():
-    for L in (3, 4):
-        shapes = [(3, 3), (4, 2), (2, 5), (1, 4), (1, 1), (6, 6)]
-        for seed, (o, i) in enumerate(shapes):
-            rng = np.random.default_rng([3, L, seed])
-            k = min(o, i)
-            cross, u, v = target(rng, o, i, np.sort(rng.uniform(0.3, 2.5, k))[::-1])
-            signs = rng.choice([-1.0, 1.0], (L, k))
-            signs[-1] *= np.prod(signs, axis=0)
-            links = signs * rng.uniform(0.3, 1.0, k)  # far past a target rounding grows
-            widths = [int(n) for n in rng.integers(k, 8, L - 1)]
-            weights = chain(rng, u, v, links, widths)
-            yield Problem(f"{i}-{widths}-{o}", "deep modes", weights, cross)
-            xi = 10 ** rng.uniform(-0.6, 0.6, k)
-            rest = np.eye(i) - v @ v.T
-            cov = v * xi @ v.T + 0.8 * rest
-            yield Problem(f"{i}-{widths}-{o}, any spectrum", "deep modes", weights, cross * 1, cov)
-        yield from special(L)
-
-
-def special(L):
-    rng = np.random.default_rng([4, L])
-    full = np.array([2.0, 1.2, 0.5])
-    cross, u, v = target(rng, 4, 5, full)
-    same = np.ones((L, 1))
-
-    def problem(name, cross, links, unexcited=0, cov=None):
-        weights = chain(rng, u, v, links)
-        return Problem(f"{name}, depth {L}", "deep modes", weights, cross, cov, unexcited)
-
-    opposed = same * [0.6, 0.5, 0.4]
-    opposed[1, 1] *= -1
-    yield problem("one mode opposed", cross, opposed, 1)
-    yield problem("overshoot", cross, same * [2.0, 0.5, 1.7])
-    yield problem("at its target", cross, same * full ** (1 / L))
-    yield problem("one mode dead", cross, same * [0.6, 0.0, 0.4], 1)
-    yield problem("all dead", cross, 0 * opposed, 3)
-    yield problem("zero target", 0 * cross, opposed)
-    yield problem("target of rank one", u * [2.0, 0.0, 0.0] @ v.T, opposed)
-    yield problem(
-        "target of rank two, weights alike", u * [2.0, 1.0, 0.0] @ v.T, 0.5 * same + 0 * full
-    )
-    yield problem("two values alike", u * [2.0, 2.0, 1.0] @ v.T, same * [0.6, 0.3, 0.4])
-    yield problem("all alike", u * [1.5, 1.5, 1.5] @ v.T, same * [0.6, 0.6, 0.4])
-    mixed = same * [0.6, 0.6, 0.4]
-    mixed[0, 0] *= -1
-    yield problem("alike, one opposed", u * [1.5, 1.5, 1.5] @ v.T, mixed, 1)
-    yield problem("small beside large", cross, same * [1.5, 0.3, 0.4])
-    two = same * [0.6, 0.5, 0.4]
-    two[[0, L - 1], 1] = 0.0
-    yield problem("two layers of one mode 0, others not", cross, two, 1)
-    narrow = chain(rng, u[:, :2], v[:, :2], same * [0.6, 0.5], [2] * (L - 1))
-    yield Problem(f"too narrow for all modes, depth {L}", "deep modes", narrow, cross, unexcited=1)
-    # hidden directions that no input reaches and no output hears
-    weights = chain(rng, u, v, same * [0.6, 0.5, 0.4], [6] * (L - 1))
-    lost = [np.linalg.svd(side)[2][-1] for side in (weights[0].T, weights[1].T)]
-    weights[1] = weights[1] + 0.9 * np.outer(lost[1], lost[0])
-    if L == 4:
-        yield Problem("a detached link", "deep modes", weights, cross)
-    # inputs without variance, used and not
-    seen = orthogonal(rng, 5, 4)
-    cross, u, v = target(rng, 4, 4, full)
-    cov = seen @ (v * [0.5, 2.0, 1.0] @ v.T + 0.7 * (np.eye(4) - v @ v.T)) @ seen.T
-    weights = chain(rng, u, seen @ v, same * [0.6, 0.5, 0.4])
-    yield Problem(f"blind inputs, depth {L}", "deep modes", weights, cross @ seen.T, cov)
-    blind = np.eye(5) - seen @ seen.T
-    used = [weights[0] + rng.standard_normal(weights[0].shape) @ blind, *weights[1:]]
-    yield Problem(f"blind inputs used, depth {L}", "deep modes", used, cross @ seen.T, cov)
-
-
-def unsolvable():
-    rng = np.random.default_rng(5)
-    cross, u, v = target(rng, 3, 4, np.array([2.0, 1.2, 0.5]))
-    for L in (3, 4):
-        links = np.ones((L, 1)) * [0.6, 0.5, 0.4]
-        unequal, broken = links.copy(), links.copy()
-        unequal[1, 1] *= 1.3
-        broken[1, 1] = 0.0
-        yield Problem(f"unequal layers, depth {L}", None, chain(rng, u, v, unequal), cross)
-        yield Problem(f"one layer 0, depth {L}", None, chain(rng, u, v, broken), cross)
-        turned = chain(rng, u, v, links)
-        yield Problem(f"other inputs, depth {L}", None, turned, cross, covariance(rng, 4))
-        inside = chain(rng, u, v, links)
-        inside[1] = orthogonal(rng, len(inside[1])) @ inside[1]
-        yield Problem(f"turned inside, depth {L}", None, inside, cross)
-        # hidden vectors of their own for what comes and for what is passed on
-        detour = chain(rng, u, v, links)
-        aside = np.linalg.svd(detour[-1])[2][3:].T
-        detour[-2] = detour[-2] + 0.5 * aside @ np.linalg.svd(detour[-2])[2][:1]
-        yield Problem(f"a detour, depth {L}", None, detour, cross)
-        sizes = (4, *rng.integers(1, 7, L - 1), 3)
-        yield Problem(f"random, depth {L}", None, random_chain(rng, sizes), cross)
-    # the one unit between hears both modes, so that the second moves though it is last in line
-    shared = [np.eye(2), [[1.0, 0.5]], np.zeros((2, 1)), [[0.0, 0.0], [0.0, 1.0]]]
-    shared = [np.array(layer) for layer in shared]
-    yield Problem("a hidden unit shared", None, shared, np.diag([2.0, 1.0]))
-
-
-PROBLEMS = {
-    f"{row.__name__}, {p.name}": p
-    for row in (one_layer, two_layers, aligned, unsolvable)
-    for p in row()
-}
-DEEP = {name: p for name, p in PROBLEMS.items() if p.law == "deep modes"}
-
-
-def named(choice):
-    return pytest.mark.parametrize("problem", choice.values(), ids=choice.keys())
-
-
-@pytest.fixture(autouse=True)
-def _no_floating_point_trouble():
-    with np.errstate(all="raise", under="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-
-
-def followed(problem, t=None):
-    """Return the states (T, d) by the order-8 solver."""
-    t = problem.t if t is None else t
-    layers = oracles.integrate_deep(problem.weights, problem.cross, t, problem.input_cov)
-    return np.concatenate([layer.reshape(len(t), -1) for layer in layers], axis=1)
-
-
-def error(found, wanted):
-    assert found.shape == wanted.shape
-    return np.max(np.abs(found - wanted)) / max(1.0, np.max(np.abs(wanted)))
-
+from .deep_problems import (
+    ALIGNED,
+    DEEP,
+    EQUAL,
+    EXACT,
+    FOR_EVER,
+    PROBLEMS,
+    Problem,
+    T,
+    _no_floating_point_trouble,  # noqa: F401
+    chain,
+    covariance,
+    error,
+    followed,
+    named,
+    orthogonal,
+    random_chain,
+    target,
+)
 
 # --- against independent integration ---------------------------------------------------------
 
@@ -495,226 +297,6 @@ def test_random_aligned_chains(seed, depth, shape, zeros):
     assert error(solution["map"], problem.model.quantity("map", wanted)) < EXACT
 
 
-# --- the model -------------------------------------------------------------------------------
-
-MODELS = {
-    name: PROBLEMS[name].model
-    for name in (
-        "one_layer, 2-3, rank 2",
-        "one_layer, no variance",
-        "two_layers, any inputs",
-        "aligned, one mode opposed, depth 4",
-        "aligned, blind inputs used, depth 3",
-        "unsolvable, other inputs, depth 3",
-        "unsolvable, random, depth 4",
-    )
-}
-EACH = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
-
-
-def product(model, state):
-    found = np.eye(model.cross.shape[1])
-    for layer in model.split(state):
-        found = layer @ found
-    return found
-
-
-def covariance_of(model):
-    return np.eye(model.cross.shape[1]) if model.input_cov is None else model.input_cov
-
-
-def derivative(function, state, step=1e-6):
-    changes = step * np.eye(len(state))
-    return np.array([(function(state + d) - function(state - d)) / (2 * step) for d in changes])
-
-
-@EACH
-def test_the_velocity_is_minus_the_gradient_of_the_loss(model):
-    def loss(state):
-        W = product(model, state)
-        return np.trace(W @ covariance_of(model) @ W.T) / 2 - np.trace(W @ model.cross.T)
-
-    slope = derivative(loss, model.start)
-    np.testing.assert_allclose(model.velocity(model.start), -slope, rtol=0, atol=1e-8)
-    both = np.stack([model.start, 0.9 * model.start])
-    np.testing.assert_allclose(model.velocity(both)[0], model.velocity(model.start), atol=1e-14)
-    np.testing.assert_allclose(model.velocity(both)[1], model.velocity(both[1]), atol=1e-14)
-
-
-@EACH
-def test_the_jacobian_is_the_derivative_of_the_velocity(model):
-    numeric = derivative(model.velocity, model.start).T
-    found = model.jacobian(model.start)
-    np.testing.assert_allclose(found, numeric, rtol=0, atol=1e-8)
-    np.testing.assert_allclose(found, found.T, rtol=0, atol=1e-14)
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        *MODELS.values(),
-        lw.DeepLinear([[[10.0]], [[0.1]], [[10.0]]], [[2.0]]),
-        lw.DeepLinear([[[0.1]], [[10.0]], [[0.1]]], [[2.0]]),
-        lw.DeepLinear([[[3.0]], [[0.3]]], [[2.0]]),
-    ],
-    ids=[*MODELS.keys(), "thin in the middle", "thick in the middle", "thin at the end"],
-)
-def test_no_relaxation_rate_on_the_way_exceeds_the_fastest(model):
-    for state in lw.solve(model, np.linspace(0, 6, 25)).state:
-        rates = -np.linalg.eigvalsh(model.jacobian(state))
-        assert np.max(rates) <= model.fastest() * (1 + 1e-9)
-
-
-def test_the_fastest_rate_of_one_layer_is_the_largest_variance():
-    for seed in range(3):
-        cov = covariance(np.random.default_rng(seed), 4)
-        model = lw.DeepLinear([np.ones((2, 4))], np.ones((2, 4)), cov)
-        assert model.fastest() == pytest.approx(np.linalg.eigvalsh(cov)[-1], rel=1e-12)
-
-
-def test_the_fastest_rate_is_no_wild_guess():
-    for seed in range(5):
-        rng = np.random.default_rng([10, seed])
-        model = lw.DeepLinear(random_chain(rng, (4, 5, 3, 4)), rng.standard_normal((4, 4)))
-        states = lw.solve(model, np.linspace(0, 20, 30)).state
-        met = max(-np.linalg.eigvalsh(model.jacobian(state))[0] for state in states)
-        assert met <= model.fastest() < 40 * met
-
-
-@EACH
-def test_quantities_are_their_definitions(model):
-    states = np.stack([model.start, 0.9 * model.start])
-    cov = covariance_of(model)
-    best = model.cross @ np.linalg.pinv(cov, rtol=1e-10)
-    u, s, v = model.regression.modes
-    np.testing.assert_allclose(u * s @ v.T, best, atol=1e-13)
-    for k, state in enumerate(states):
-        W, layers = product(model, state), model.split(state)
-        kept = [q.T @ q - p @ p.T for p, q in pairwise(layers)]
-        wanted = {
-            "map": W,
-            "error": model.cross - W @ cov,
-            "loss": np.trace((W - best) @ cov @ (W - best).T) / 2,
-            "modes": np.diag(u.T @ W @ v),
-            "singular_values": np.linalg.svd(W, compute_uv=False),
-            "effective_rank": lw.measures.effective_rank(W),
-            "conserved": np.concatenate([np.zeros(0), *(m.ravel() for m in kept)]),
-        }
-        assert set(wanted) == set(model.quantities)
-        for name, value in wanted.items():
-            found = model.quantity(name, states)[k]
-            np.testing.assert_allclose(found, value, rtol=1e-12, atol=1e-13)
-    assert set(model.traced) == set(model.quantities) - {"map", "error", "conserved"}
-    for name in ("map", "error", "conserved"):
-        assert model.size_of(name) == model.quantity(name, states)[0].size
-    assert model.size_of("loss") == 1
-
-
-@EACH
-def test_config_makes_the_model_again(model):
-    config = json.loads(json.dumps(model.config()))
-    assert config.pop("model") == "DeepLinear"
-    again = lw.DeepLinear(**config)
-    np.testing.assert_array_equal(again.start, model.start)
-    assert again.config() == model.config()
-
-
-@EACH
-def test_a_model_is_its_only_part_and_its_state_its_layers(model):
-    assert list(model.parts()) == [model]
-    for layer, given_one in zip(model.split(model.start), model.weights, strict=True):
-        np.testing.assert_array_equal(layer, given_one)
-    shapes = [layer.shape for layer in model.split(np.zeros((3, 2, len(model.start))))]
-    assert shapes == [(3, 2, *layer.shape) for layer in model.weights]
-
-
-def test_a_model_is_frozen():
-    weights = [np.ones((2, 3)), np.ones((4, 2))]
-    model = lw.DeepLinear(weights, np.ones((4, 3)), np.eye(3))
-    weights[0][...] = 7.0
-    np.testing.assert_array_equal(model.weights[0], 1.0)
-    with pytest.raises(AttributeError):
-        model.cross = 3.0
-    for array in (*model.weights, model.cross):
-        with pytest.raises(ValueError, match="read-only"):
-            array[...] = 3.0
-
-
-def test_weights_may_be_one_array_of_equal_layers():
-    model = lw.DeepLinear(0.5 * np.ones((3, 2, 2)), np.eye(2))
-    assert [layer.shape for layer in model.weights] == 3 * [(2, 2)]
-
-
-@pytest.mark.parametrize(
-    ("given", "kind", "message"),
-    [
-        ({"weights": []}, ValueError, "DeepLinear: weights must have at least one layer"),
-        ({"weights": 3.0}, TypeError, "weights must be a sequence of layers, got float"),
-        ({"weights": None}, TypeError, "weights must be a sequence of layers, got NoneType"),
-        ({"weights": "ab"}, TypeError, "weights must be a sequence of layers, got str"),
-        (
-            {"weights": np.ones((2, 3))},
-            ValueError,
-            r"DeepLinear: weights\[0\] must be a matrix, got shape \(3,\)",
-        ),
-        (
-            {"weights": [np.ones((2, 3)), np.ones((4, 3))]},
-            ValueError,
-            r"weights\[0\] \(h, \.\) and weights\[1\] \(\., h\) do not fit: \(2, 3\) and \(4, 3\)",
-        ),
-        (
-            {"weights": [np.ones((2, 3)), np.ones((5, 2)), np.ones((4, 2))]},
-            ValueError,
-            r"weights\[1\] .* and weights\[2\] .* do not fit: \(5, 2\) and \(4, 2\)",
-        ),
-        (
-            {"weights": [np.ones((2, 3)), np.full((4, 2), np.nan)]},
-            ValueError,
-            r"DeepLinear: weights\[1\] must be finite, got nan",
-        ),
-        (
-            {"weights": [1j * np.ones((2, 3)), np.ones((4, 2))]},
-            TypeError,
-            r"DeepLinear: weights\[0\] must be real numbers, got complex128",
-        ),
-        ({"weights": [np.ones((0, 3)), np.ones((4, 0))]}, ValueError, "must be a matrix, got"),
-        (
-            {"weights": 4 * [1e40 * np.eye(3)]},
-            ValueError,
-            r"DeepLinear: the product of the layers is larger than 1e\+150 in size",
-        ),
-        (
-            {"cross": np.ones((3, 4))},
-            ValueError,
-            r"cross \(o, i\) must have shape \(4, 3\) for a first layer \(2, 3\) and a last layer "
-            r"\(4, 2\), got \(3, 4\)",
-        ),
-        ({"cross": np.inf * np.ones((4, 3))}, ValueError, "DeepLinear: cross must be finite"),
-        ({"cross": np.ones(3)}, ValueError, "DeepLinear: cross must be a matrix, got shape"),
-        (
-            {"input_cov": np.eye(4)},
-            ValueError,
-            r"DeepLinear: input_cov \(i, i\) does not fit cross \(o, i\): \(4, 4\) and \(4, 3\)",
-        ),
-        ({"input_cov": np.diag([1.0, 1.0, -1.0])}, ValueError, "no negative eigenvalue, got -1"),
-        ({"input_cov": np.triu(np.ones((3, 3)))}, ValueError, "input_cov must be symmetric"),
-        ({"input_cov": np.diag([1.0, 1.0, 0.0])}, ValueError, "gives no variance"),
-    ],
-)
-def test_bad_input_is_refused_by_name(given, kind, message):
-    fine = {"weights": [np.ones((2, 3)), np.ones((4, 2))], "cross": np.ones((4, 3))}
-    with pytest.raises(kind, match=message):
-        lw.DeepLinear(**fine | given)
-
-
-@named({name: PROBLEMS[name] for name in SYMMETRIC})
-def test_an_unknown_quantity_is_answered_with_the_nearest(problem):
-    solution = lw.solve(problem.model, T)
-    for ask in (solution.__getitem__, lambda name: solution.orbit.quantity(name, T)):
-        with pytest.raises(KeyError, match=r"unknown quantity of \w*Linear 'mdes'; .* 'modes'"):
-            ask("mdes")
-
-
 # --- the solution ----------------------------------------------------------------------------
 
 
@@ -757,3 +339,11 @@ def test_many_layers_and_wide_ones():
     scalar = lw.solve(lw.Deep(np.linalg.svd(cross)[1][:5], 0.95, 20), T)
     np.testing.assert_allclose(solution["modes"][:, :5], scalar["map"], rtol=0, atol=1e-12)
     assert solution.residual() < 1e-12
+
+
+@named({name: PROBLEMS[name] for name in SYMMETRIC})
+def test_an_unknown_quantity_is_answered_with_the_nearest(problem):
+    solution = lw.solve(problem.model, T)
+    for ask in (solution.__getitem__, lambda name: solution.orbit.quantity(name, T)):
+        with pytest.raises(KeyError, match=r"unknown quantity of \w*Linear 'mdes'; .* 'modes'"):
+            ask("mdes")

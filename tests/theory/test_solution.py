@@ -7,70 +7,23 @@ import pytest
 from scipy.optimize import brentq
 
 import layerwise as lw
-from layerwise.theory import solution as module
 from layerwise.theory import starts
 from layerwise.theory.laws import decay, neuron, pair, riccati, two_valued
 from layerwise.theory.orbits.network import Network
 
 from . import linear_problems as rows
-
-EXACT = 1e-9  # relative to max(1, size)
-ROUNDING = 1e-12
-GRAM_LAWS = ("balanced", "balanced with decay", "two-valued")
-
-
-def chosen():
-    """Yield problems of every law that the flow can follow to all its digits."""
-    for row, picked in (
-        (rows.balanced, (0, 1, 5, 13, 17)),
-        (rows.narrow_and_wide, (0, 4, 7, 10)),
-        (rows.covariances, (0, 5, 8, 10, 12, 14)),
-        (rows.layer_rates, (1, 2, 5)),
-        (rows.decayed, (0, 5, 8, 16)),
-        (rows.two_valued, (0, 1, 5, 9)),
-        (rows.neurons, (0, 1, 2, 7)),
-        (rows.aligned, (0, 2, 6, 11, 12, 20)),
-        (rows.one_h_one, (1, 6, 15)),
-    ):
-        found = list(row())
-        yield from (found[index] for index in picked)
-
-
-PROBLEMS = list(chosen())
-EACH = pytest.mark.parametrize("problem", PROBLEMS, ids=[problem.name for problem in PROBLEMS])
-SOME = pytest.mark.parametrize(
-    "problem", PROBLEMS[::3], ids=[problem.name for problem in PROBLEMS[::3]]
+from .solved_problems import (
+    EACH,
+    EXACT,
+    GRAM_LAWS,
+    PROBLEMS,
+    ROUNDING,
+    SOME,
+    dense,
+    model_of,
+    off,
+    solved,
 )
-
-
-def model_of(problem):
-    return lw.Linear(problem.w1, problem.w2, problem.cross, **problem.training)
-
-
-def solved(problem, method="exact"):
-    return lw.solve(model_of(problem), problem.t, method)
-
-
-def off(found, wanted):
-    """Return the largest difference, relative to max(1, |wanted|)."""
-    assert found.shape == wanted.shape
-    return float(np.max(np.abs(found - wanted) / np.maximum(1, np.abs(wanted)), initial=0.0))
-
-
-def dense(law, shape=(14, 12, 13), last=8.0, count=1000):
-    """Return a solution on many equal steps: that of a balanced network is interpolated."""
-    rng = np.random.default_rng([40, *shape])
-    i, _, o = shape
-    cross = rng.standard_normal((o, i)) / np.sqrt(max(i, o))
-    if law == "two-valued":
-        w1, w2 = starts.two_valued((2, 6, 3), 1.0, 0.5, seed=rng)
-        cross = cross[:3, :2]
-    else:
-        lam = {"balanced": 0.0, "mirrored": 0.4, "decayed": 0.0, "unmirrored": -0.4}[law]
-        w1, w2 = starts.balanced(shape, lam, 0.1, rank=min(shape), seed=rng)
-    model = lw.Linear(w1, w2, cross, decay=0.02 if law == "decayed" else 0.0)
-    return lw.solve(model, np.linspace(0, last, count), "exact")
-
 
 # --- exact against flow ----------------------------------------------------------------------
 
@@ -182,105 +135,6 @@ def test_weights_are_not_integrated_again_for_every_quantity(monkeypatch):
     for name in ("loss", "modes", "map", "gram_in"):
         solution[name]
     assert len(calls) <= 1
-
-
-# --- writing the map -------------------------------------------------------------------------
-
-
-@EACH
-def test_the_map_is_written_where_it_is_wanted(problem):
-    solution = solved(problem)
-    place = np.full((len(problem.t), *problem.cross.shape), np.nan)
-    assert solution.evaluate("map", out=place) is place
-    assert off(place, solution["map"]) < ROUNDING
-    part = np.full((2, *problem.cross.shape), np.nan)
-    assert solution.evaluate("map", problem.t[1:3], out=part) is part
-    assert off(part, solution["map"][1:3]) < ROUNDING
-
-
-@pytest.mark.parametrize("method", ["flow", "descent"])
-def test_the_map_of_a_numerical_solution_is_written_too(method):
-    problem = PROBLEMS[1]
-    solution = solved(problem, method)
-    place = np.full((len(solution.t), *problem.cross.shape), np.nan)
-    assert solution.evaluate("map", out=place) is place
-    np.testing.assert_allclose(place, solution["map"], rtol=1e-12)
-
-
-@pytest.mark.parametrize("law", ["balanced", "mirrored", "decayed"])
-def test_an_interpolated_map_is_written_where_it_is_wanted(law):
-    solution = dense(law)
-    place = np.full(solution["map"].shape, np.nan)
-    assert solution.evaluate("map", out=place) is place
-    np.testing.assert_array_equal(place, solution["map"])
-
-
-@pytest.mark.parametrize(
-    ("out", "said"),
-    [
-        (np.empty((5, 3, 2)), r"got float64 \(5, 3, 2\)"),
-        (np.empty((6, 2, 3)), r"got float64 \(6, 2, 3\)"),
-        (np.empty((6, 3, 2), dtype=np.float32), r"got float32 \(6, 3, 2\)"),
-        (np.empty((6, 2, 3)).transpose(0, 2, 1), r"got float64 \(6, 3, 2\)"),
-    ],
-)
-def test_a_place_that_does_not_fit_is_refused(out, said):
-    solution = lw.solve(lw.Linear(np.ones((1, 2)), np.ones((3, 1)), np.ones((3, 2))), np.arange(6))
-    wanted = r"out must be a contiguous float64 array of shape \(6, 3, 2\), "
-    with pytest.raises(ValueError, match=wanted + said):
-        solution.evaluate("map", out=out)
-
-
-def test_only_the_map_of_a_linear_is_written():
-    with pytest.raises(ValueError, match="out= is for the 'map' of a Linear, not for 'loss'"):
-        solved(PROBLEMS[0]).evaluate("loss", out=np.empty(6))
-    pairs = lw.solve(lw.Diagonal(1.0, 0.1, 0.1), [0.0, 1.0])
-    with pytest.raises(ValueError, match="out= is for the 'map' of a Linear"):
-        pairs.evaluate("map", out=np.empty((2, 1)))
-
-
-# --- memory of the machine -------------------------------------------------------------------
-
-
-def test_more_than_the_memory_is_refused_with_what_it_would_take(monkeypatch):
-    rng = np.random.default_rng(43)
-    w1, w2 = starts.balanced((50, 3, 40), 0.0, 0.1, seed=rng)
-    solution = lw.solve(lw.Linear(w1, w2, rng.standard_normal((40, 50))), np.linspace(0, 1, 100))
-    size = 100 * 50 * 40 * 8  # of the map
-    monkeypatch.setattr(module, "_memory", lambda: size / 0.8 + 1)
-    assert solution.evaluate("map").nbytes == size
-    monkeypatch.setattr(module, "_memory", lambda: size / 0.8 - 1)
-    said = r"'map' at 100 times takes 0.0 GB, this machine has 0.0 GB; ask for .*'modes'.*out="
-    with pytest.raises(MemoryError, match=said):
-        solution["map"]
-    with pytest.raises(MemoryError, match="'gram_in'"):
-        solution["gram_in"]
-    assert solution["gram_out"].shape == (100, 40, 40)
-    assert solution["loss"].shape == (100,)
-    assert solution["modes"].shape == (100, 40)
-
-
-def test_the_estimate_is_in_gigabytes_and_made_before_anything_is_allocated():
-    model = lw.Linear(np.ones((1, 200)), np.ones((200, 1)), np.zeros((200, 200)))
-    solution = lw.solve(model, np.linspace(0, 1, 10_000_000))
-    with pytest.raises(MemoryError, match=r"'map' at 10000000 times takes 3200.0 GB"):
-        solution["map"]
-
-
-def test_a_place_of_its_own_needs_no_further_memory(monkeypatch):
-    solution = solved(PROBLEMS[0])
-    wanted = solution.evaluate("map")
-    monkeypatch.setattr(module, "_memory", lambda: 1.0)
-    place = np.empty_like(wanted)
-    np.testing.assert_array_equal(solution.evaluate("map", out=place), wanted)
-
-
-def test_a_system_that_does_not_say_its_memory_has_enough(monkeypatch):
-    def unknown(name):
-        raise ValueError(name)
-
-    monkeypatch.setattr(module.os, "sysconf", unknown)
-    assert module._memory() == np.inf
 
 
 # --- the tangent kernel ----------------------------------------------------------------------

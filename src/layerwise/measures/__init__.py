@@ -6,7 +6,7 @@ number has one meaning everywhere.
 
 from layerwise.measures.balance import drift, imbalance, pair_imbalance
 from layerwise.measures.kernel import kernel_distance
-from layerwise.measures.modes import alignment, mode_strengths
+from layerwise.measures.modes import alignment, mode_strengths, skill_strength
 from layerwise.measures.rank import (
     effective_rank,
     numerical_rank,
@@ -34,6 +34,7 @@ __all__ = [
     "product",
     "rank_of_spectrum",
     "sharpness",
+    "skill_strength",
     "stable_rank",
     "weight_to_target",
 ]

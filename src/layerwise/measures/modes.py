@@ -1,11 +1,11 @@
-"""How strongly a map holds each mode of its target, and how aligned two layers are."""
+"""How strongly a map holds a mode or a skill of its target, and how aligned two layers are."""
 
 from __future__ import annotations
 
 from layerwise.measures.arrays import Array, as_arrays, need
 from layerwise.measures.scale import magnitude, product
 
-__all__ = ["alignment", "mode_strengths"]
+__all__ = ["alignment", "mode_strengths", "skill_strength"]
 
 
 def mode_strengths(w: Array, u: Array, v: Array) -> Array:
@@ -38,6 +38,54 @@ def mode_strengths(w: Array, u: Array, v: Array) -> Array:
         f"{tuple(v.shape)}",
     )
     return xp.sum(xp.matmul(w, v) * u, axis=-2)
+
+
+def skill_strength(output: Array, target: Array) -> Array:
+    """Return R/S, how much of one skill a network has learned, from samples of that skill alone.
+
+    ``mean[(f - mean f)(y - mean y) / std(y)] / S`` with ``S = std(y)``, the size of a target
+    that is +S or -S. It is 0 for an output that knows nothing of the skill and 1 for a learned one,
+    whatever constant is added; it is linear in the output, so it can exceed 1 and is no
+    correlation coefficient.
+
+    Parameters
+    ----------
+    output
+        Outputs f of the network, shape (..., n); leading axes may be times or networks.
+    target
+        Targets y, shape (n,) or (..., n), at least two different values.
+
+    Returns
+    -------
+    Array
+        Shape (...).
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or a target does not vary: both parities are needed.
+
+    References
+    ----------
+    The population form is ``E[f g] / (S E[g^2])``, arXiv 2404.17563.
+
+    Examples
+    --------
+    >>> float(skill_strength([0.5, -0.5, 0.5, -0.5], [5.0, -5.0, 5.0, -5.0]))
+    0.1
+    """
+    xp, f, y = as_arrays(output, target)
+    need(
+        f.ndim >= 1 and y.ndim >= 1 and f.shape[-1] == y.shape[-1] and f.shape[-1] > 0,
+        f"output (..., n) and target (..., n) do not fit: {tuple(f.shape)}, {tuple(y.shape)}",
+    )
+    need(
+        bool(xp.all(xp.max(y, axis=-1) > xp.min(y, axis=-1))),
+        "a target that does not vary has no strength: samples of both parities are needed",
+    )
+    f = f - xp.mean(f, axis=-1, keepdims=True)
+    y = y - xp.mean(y, axis=-1, keepdims=True)
+    return xp.mean(f * y, axis=-1) / xp.mean(y * y, axis=-1)
 
 
 def alignment(a: Array, b: Array) -> Array:

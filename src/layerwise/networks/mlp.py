@@ -18,8 +18,9 @@ ACTIVATIONS: Final = {"tanh": torch.tanh, "relu": torch.relu}
 class MLP(nn.Module):
     """Dense network ``x -> output_scale * (W_L s(... s(W_1 x + b_1) ...) + b_L)``.
 
-    Weights are drawn from N(0, (weight_scale / sqrt(fan_in))^2), biases from
-    U(-1/sqrt(fan_in), 1/sqrt(fan_in)) (PyTorch's default, not scaled).
+    Weights are drawn from N(0, (weight_scale / sqrt(fan_in))^2), biases from bias_scale times
+    U(-1/sqrt(fan_in), 1/sqrt(fan_in)) (PyTorch's default, at bias_scale 1). He's start is
+    weight_scale sqrt(2) and bias_scale 0.
 
     Parameters
     ----------
@@ -27,6 +28,8 @@ class MLP(nn.Module):
         Sizes ``(inputs, hidden, ..., outputs)``, at least two.
     weight_scale
         Standard deviation of every weight times sqrt(fan_in).
+    bias_scale
+        Factor on every initial bias; 0 starts without biases.
     output_scale
         Factor on the last layer's output, bias included.
     activation
@@ -49,6 +52,7 @@ class MLP(nn.Module):
         widths: Sequence[int],
         *,
         weight_scale: float = 1.0,
+        bias_scale: float = 1.0,
         output_scale: float = 1.0,
         activation: str = "tanh",
         seed: int = 0,
@@ -69,7 +73,7 @@ class MLP(nn.Module):
             for layer in self.layers:
                 std = 1.0 / math.sqrt(layer.in_features)
                 layer.weight.normal_(0.0, weight_scale * std, generator=generator)
-                layer.bias.uniform_(-std, std, generator=generator)
+                layer.bias.uniform_(-std, std, generator=generator).mul_(bias_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs (n, inputs) to outputs (n, outputs)."""

@@ -1,89 +1,30 @@
-"""Experiment, Run, Claim, Verdict: what a phenomenon is made of, and how one run is carried out."""
+"""Experiment, Plan, Run, Results, Study: what a phenomenon is made of, and how a run is made."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
-import numpy as np
-from scipy.special import stdtrit
-
+from layerwise.phenomena.claim import Claim
+from layerwise.phenomena.panel import Panel, Table
 from layerwise.trace import Trace
 
 __all__ = [
     "SIZES",
-    "Claim",
-    "Curve",
     "Experiment",
-    "Panel",
+    "Plan",
+    "Results",
     "Run",
     "Study",
-    "Verdict",
-    "interval",
-    "judge",
     "run",
 ]
 
 SIZES = ("smoke", "laptop", "paper")
-MIN_SEEDS = 3
-CONFIDENCE = 0.95
-
-
-class Verdict(StrEnum):
-    """What a measurement says of a claim."""
-
-    SUPPORTED = "supported"
-    REFUTED = "refuted"
-    UNDECIDED = "undecided"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement about networks, its prediction, its measurement and the verdict.
-
-    Attributes
-    ----------
-    id, phenomenon
-        Stable names, e.g. ``"grokking.delay"`` and ``"grokking"``.
-    statement
-        One sentence, with the rule by which the verdict is reached.
-    source
-        Where the prediction comes from.
-    predicted, measured
-        The number that theory gives, and the mean over seeds of the number that was measured;
-        None where there is none.
-    interval
-        Ends of the 95 % interval of `measured` over seeds; None ends where it is not known.
-    seeds
-        How many seeds were run (0, 1, ...).
-    data, size
-        The data set really used, and the size of the experiment.
-    verdict
-        See `judge`.
-    """
-
-    id: str
-    phenomenon: str
-    statement: str
-    source: str
-    predicted: float | None
-    measured: float | None
-    interval: tuple[float | None, float | None]
-    seeds: int
-    data: str
-    size: str
-    verdict: Verdict
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the claim as plain JSON values; infinities become None."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -105,9 +46,14 @@ class Experiment(ABC):
     def work(self) -> int:
         """Return about how many steps `measure` will make, for the time it will take."""
 
+    @abstractmethod
+    def brief(self) -> Self:
+        """Return the same training cut to a few steps, to be timed."""
+
     def config(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
 
     @property
     def key(self) -> str:
@@ -125,29 +71,57 @@ class Run:
     folder: Path
 
 
+class Plan(ABC):
+    """The experiments of one phenomenon at one size, by their role."""
+
+    @property
+    @abstractmethod
+    def data(self) -> str:
+        """The data set asked for."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Say in a few words what is trained on what."""
+
+    @abstractmethod
+    def roles(self) -> tuple[Experiment, ...]:
+        """Return the experiments that every seed runs."""
+
+    @abstractmethod
+    def study(self, size: str, seeds: int, runs: Iterable[Run]) -> Study:
+        """Judge the claims on the finished runs, and return what the report shows."""
+
+    def experiments(self, seeds: int) -> tuple[Experiment, ...]:
+        """Return every run, each once, seed by seed."""
+        once = tuple(dict.fromkeys(self.roles()))
+        return tuple(replace(one, seed=seed) for seed in range(seeds) for one in once)
+
+
 @dataclass(frozen=True)
-class Curve:
-    """A line of a panel: one quantity of one trace per seed (a band where there are several)."""
+class Results(ABC):
+    """The finished runs of a plan, by the key of their experiment; seeds 0, 1, ..., seeds - 1."""
 
-    label: str
-    traces: tuple[Trace, ...]
-    quantity: str
-    theory: bool = False  # drawn dashed, beside the measured line of the same colour
-    points: bool = False  # drawn as points: the clock is then a setting, not a time
+    phenomenon: ClassVar[str]
 
+    plan: Plan
+    size: str
+    seeds: int
+    runs: Mapping[str, Run]
 
-@dataclass(frozen=True)
-class Panel:
-    """A small figure: curves on one pair of axes, and the sentence that says what to see."""
+    @classmethod
+    def of(cls, plan: Plan, size: str, seeds: int, runs: Iterable[Run]) -> Self:
+        """Return the results of `runs`."""
+        return cls(plan, size, seeds, {run.experiment.key: run for run in runs})
 
-    title: str
-    caption: str
-    curves: tuple[Curve, ...]
-    x: str
-    y: str
-    log_x: bool = True
-    x_range: tuple[float, float] | None = None
-    y_range: tuple[float, float] | None = None
+    @property
+    @abstractmethod
+    def data(self) -> str:
+        """The data set really used."""
+
+    def traces(self, experiment: Experiment) -> tuple[Trace, ...]:
+        """Return the traces of `experiment`, one per seed."""
+        seeds = (replace(experiment, seed=seed) for seed in range(self.seeds))
+        return tuple(self.runs[one.key].trace for one in seeds)
 
 
 @dataclass(frozen=True)
@@ -163,6 +137,7 @@ class Study:
     panels: tuple[Panel, ...]
     claims: tuple[Claim, ...]
     runs: tuple[Run, ...]
+    tables: tuple[Table, ...] = ()
 
 
 def run(
@@ -185,54 +160,3 @@ def run(
     trace.save(folder)
     checkpoint.unlink(missing_ok=True)
     return Run(experiment, trace, folder)
-
-
-def interval(values: Sequence[float], *, log: bool = False) -> tuple[float, float, float]:
-    """Return mean and ends of the Student-t 95 % interval over seeds.
-
-    With `log` the mean is geometric and the interval that of the logarithm. Fewer than two values
-    have no interval: its ends are infinite.
-
-    Examples
-    --------
-    >>> [round(x, 3) for x in interval([1.0, 2.0, 3.0])]
-    [2.0, -0.484, 4.484]
-    """
-    x = np.asarray(values, dtype=float)
-    if not np.all(np.isfinite(x)) or (log and np.any(x <= 0)):
-        return math.nan, -math.inf, math.inf
-    if log:
-        mean, low, high = interval(np.log(x).tolist())
-        return math.exp(mean), math.exp(low), math.exp(high)
-    mean = float(x.mean())
-    if len(x) < 2:
-        return mean, -math.inf, math.inf
-    half = stdtrit(len(x) - 1, 0.5 + CONFIDENCE / 2) * x.std(ddof=1) / math.sqrt(len(x))
-    return mean, mean - float(half), mean + float(half)
-
-
-def judge(low: float, high: float, accept: tuple[float, float], seeds: int) -> Verdict:
-    """Return supported if the interval lies in `accept`, refuted if wholly outside, else undecided.
-
-    Fewer than three seeds are always undecided.
-
-    Examples
-    --------
-    >>> str(judge(9.0, 12.0, (8.0, float("inf")), seeds=3))
-    'supported'
-    """
-    if seeds < MIN_SEEDS or math.isnan(low) or math.isnan(high):
-        return Verdict.UNDECIDED
-    if accept[0] <= low and high <= accept[1]:
-        return Verdict.SUPPORTED
-    if high < accept[0] or low > accept[1]:
-        return Verdict.REFUTED
-    return Verdict.UNDECIDED
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
-    return str(value) if isinstance(value, Verdict) else value

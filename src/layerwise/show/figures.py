@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from layerwise.phenomena.base import Curve, Panel
+    from layerwise.phenomena.panel import Curve, Panel
 
 __all__ = ["draw", "plot", "svg"]
 
@@ -276,6 +276,8 @@ def _dress(ax: Axes, panel: Panel, bands: Sequence[Band]) -> None:
         _setting_ticks(ax, np.unique(np.concatenate(settings)), log=panel.log_x)
     elif panel.log_x:
         _log_ticks(ax)
+    if panel.log_y:
+        ax.set_yscale("log")
     if panel.x_range is not None:
         ax.set_xlim(*panel.x_range)
     if panel.y_range is not None:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["Runs"]
+__all__ = ["Runs", "Work"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run is expected to need: so many steps, so many seconds in all."""
+
+    steps: int
+    seconds: float
 
 
 class Runs:
@@ -19,7 +28,7 @@ class Runs:
 
     Examples
     --------
-    >>> with Runs({"one": 10}, quiet=True) as runs:
+    >>> with Runs({"one": Work(10, 0.1)}, quiet=True) as runs:
     ...     runs.begin("one")
     ...     runs.step(3)
     ...     runs.end()
@@ -27,9 +36,9 @@ class Runs:
     1.0
     """
 
-    def __init__(self, work: Mapping[str, int], *, quiet: bool = False) -> None:
+    def __init__(self, work: Mapping[str, Work], *, quiet: bool = False) -> None:
         self._work = work
-        self._total = max(sum(work.values()), 1)
+        self._total = sum(one.seconds for one in work.values()) or 1.0
         self._lines = not quiet and not Console().is_terminal
         self._bar = Progress(
             TextColumn("{task.description:<44}"),
@@ -42,7 +51,7 @@ class Runs:
             refresh_per_second=4,
         )
         self._task = self._bar.add_task("", total=self._total)
-        self._name, self._done = "", 0
+        self._name, self._done = "", 0.0
         self._began = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -65,12 +74,13 @@ class Runs:
     def step(self, step: int) -> None:
         """Say how far the run has come."""
         if step % 16 == 0:
-            inside = min(step, self._work[self._name])
+            work = self._work[self._name]
+            inside = min(step / work.steps, 1.0) * work.seconds
             self._bar.update(self._task, completed=self._done + inside)
 
     def end(self) -> None:
         """Say that the run has ended."""
-        self._done += self._work[self._name]
+        self._done += self._work[self._name].seconds
         self._bar.update(self._task, completed=self._done)
         if self._lines:
             seconds = time.monotonic() - self._began

@@ -13,7 +13,9 @@ from pathlib import Path
 from string import Template
 
 from layerwise.files import write_file
-from layerwise.phenomena.base import Claim, Panel, Study, Verdict
+from layerwise.phenomena.base import Study
+from layerwise.phenomena.claim import Claim, Verdict
+from layerwise.phenomena.panel import Panel, Table
 from layerwise.show.figures import draw, svg
 from layerwise.theory.sources import POSITION, SOFTWARE
 
@@ -84,7 +86,7 @@ SECTION = Template("""\
 <h2 id="$name">$heading</h2>
 <div class="figures">
 $figures</div>
-<h3>Claims</h3>
+$tables<h3>Claims</h3>
 <table class="claims">
 <thead>
 <tr><th scope="col">Verdict</th><th scope="col">Claim</th><th scope="col">Predicted</th>
@@ -98,6 +100,17 @@ interval. A verdict is reached only where at least three seeds were run.</p>
 <h3>Settings</h3>
 $settings
 </section>
+""")
+
+TABLE = Template("""\
+<h3>$title</h3>
+<div class="wide"><table class="values">
+<thead><tr>$header</tr></thead>
+<tbody>
+$rows
+</tbody>
+</table></div>
+<p class="small">$caption</p>
 """)
 
 FIGURE = Template("""\
@@ -208,6 +221,7 @@ def _section(study: Study, heading: str) -> str:
         name=escape(study.name),
         heading=escape(heading),
         figures="".join(figures),
+        tables="".join(_table(table) for table in study.tables),
         claims="".join(_claim(claim) for claim in study.claims),
         settings=_pairs(study.settings, "Setting", "Value"),
     )
@@ -220,6 +234,21 @@ def _figure(panel: Panel, *, prefix: str) -> str:
         svg=svg(draw(panel), prefix=prefix, alt=alt),
         title=escape(panel.title),
         caption=escape(panel.caption),
+    )
+
+
+def _table(table: Table) -> str:
+    rows = (
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in table.rows
+    )
+    return TABLE.substitute(
+        title=escape(table.title),
+        header="".join(f'<th scope="col">{escape(name)}</th>' for name in table.header),
+        rows="\n".join(rows),
+        caption=escape(table.caption),
     )
 
 

@@ -2,6 +2,7 @@
 
 `load` reads an image data set from the user's files or the cache, or downloads it; `split` turns it
 into the float arrays that a network trains on. `layerwise.tasks.fetch.fetch` downloads alone.
+`Parity` is multitask sparse parity, made up on the fly.
 """
 
 from layerwise.tasks.fetch import FetchError
@@ -13,6 +14,7 @@ from layerwise.tasks.images import (
     load_or_stand_in,
     split,
 )
+from layerwise.tasks.parity import Parity
 from layerwise.tasks.readers import DataFileError
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "DataNotFound",
     "FetchError",
     "Images",
+    "Parity",
     "StandInWarning",
     "load",
     "load_or_stand_in",

@@ -1,10 +1,10 @@
 """What is exactly known: models, their closed forms, and the flow that checks them."""
 
-from layerwise.theory import errata, starts
+from layerwise.theory import errata, scaling, starts
 from layerwise.theory.errors import NotSolvable
 from layerwise.theory.fit import Fit, fit
 from layerwise.theory.model import Model
-from layerwise.theory.models import Deep, DeepLinear, Diagonal, Linear, Scalar, Shallow
+from layerwise.theory.models import Deep, DeepLinear, Diagonal, Linear, Scalar, Shallow, Skills
 from layerwise.theory.regime import Regime
 from layerwise.theory.solution import Solution
 from layerwise.theory.solve import solve
@@ -23,9 +23,11 @@ __all__ = [
     "Regime",
     "Scalar",
     "Shallow",
+    "Skills",
     "Solution",
     "errata",
     "fit",
+    "scaling",
     "solve",
     "starts",
     "time_to",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from layerwise import measures
 from layerwise.theory.model import Model
-from layerwise.theory.models import Deep, Diagonal, Linear, Scalar
+from layerwise.theory.models import Deep, Diagonal, Linear, Scalar, Skills
 
 __all__ = ["Regime", "regime"]
 
@@ -57,6 +57,8 @@ def regime(model: Model) -> Regime:
     >>> print(regime(lw.Scalar(target=1.0, a=[3.0, 3.0], b=[3.0, -3.0])))
     lazy (weight-to-target ratio 18)
     """
+    if isinstance(model, Skills):
+        model = model.network
     match model:
         case Scalar():
             size, target = measures.magnitude(model.a, model.b, model.scale), model.target

@@ -26,7 +26,7 @@ from layerwise.theory.laws import (
     two_valued,
 )
 from layerwise.theory.model import Model
-from layerwise.theory.models import Deep, DeepLinear, Diagonal, Linear, Scalar, Shallow
+from layerwise.theory.models import Deep, DeepLinear, Diagonal, Linear, Scalar, Shallow, Skills
 from layerwise.theory.models.deep import EQUAL
 from layerwise.theory.orbits.aligned import AlignedGrams
 from layerwise.theory.orbits.balanced import BalancedGrams
@@ -36,6 +36,7 @@ from layerwise.theory.orbits.low_rank import LowRankGrams
 from layerwise.theory.orbits.network import Network
 from layerwise.theory.orbits.orbit import Orbit, States
 from layerwise.theory.orbits.pairs import Pairs
+from layerwise.theory.orbits.skills import Learned
 from layerwise.theory.orbits.two_valued import TwoValuedGrams
 from layerwise.theory.solution import Solution, increasing
 from layerwise.theory.structure import Assumption, Structure, detect
@@ -67,7 +68,7 @@ def solve(
     Parameters
     ----------
     model
-        A `Shallow`, `Diagonal`, `Scalar`, `Deep`, `Linear` or `DeepLinear`.
+        A `Shallow`, `Diagonal`, `Scalar`, `Deep`, `Linear`, `DeepLinear` or `Skills`.
     t
         Times in units of the gradient flow: a number or an increasing sequence, not negative.
     method
@@ -155,6 +156,8 @@ def _exact(model: Model, t: Array) -> tuple[Exact | None, tuple[Assumption, ...]
         case Deep():
             equal = _equal_layers(model)
             return (Exact("depth", EqualLayers(model), equal) if equal[0].holds else None), equal
+        case Skills():
+            return Exact("skills", Learned(model)), ()
         case Scalar() if not np.any(model.decay):
             return _elementwise(model, "1-h-1", lambda times: _one_h_one(model, times))
         case Scalar():

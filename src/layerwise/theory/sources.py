@@ -24,6 +24,17 @@ POSITION = """@inproceedings{nam2025position,
   archivePrefix = {arXiv},
 }"""
 
+EMERGENCE = """@inproceedings{nam2024exactly,
+  title     = {An exactly solvable model for emergence and scaling laws in the multitask sparse
+               parity problem},
+  author    = {Nam, Yoonsoo and Fonseca, Nayara and Lee, Seok Hyeong and Mingard, Chris and
+               Louis, Ard A.},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year      = {2024},
+  eprint    = {2404.17563},
+  archivePrefix = {arXiv},
+}"""
+
 SAXE = """@inproceedings{saxe2014exact,
   title     = {Exact solutions to the nonlinear dynamics of learning in deep linear neural
                networks},
@@ -95,6 +106,8 @@ def cite(method: str, law: str | None) -> str:
             used = [SAXE, POSITION]
         case "balanced" | "balanced with decay":
             used = [FUKUMIZU, BRAUN, DOMINE]
+        case "skills":
+            used = [EMERGENCE, SAXE, POSITION]
         case "two-valued":
             used = [DOMINE]
         case "neuron":

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from layerwise.theory.errors import NotSolvable
 from layerwise.theory.laws import depth, pair, shallow
 from layerwise.theory.model import Model
-from layerwise.theory.models import Deep, DeepLinear, Diagonal, Linear, Scalar, Shallow
+from layerwise.theory.models import Deep, DeepLinear, Diagonal, Linear, Scalar, Shallow, Skills
 from layerwise.theory.orbits.orbit import Orbit
 
 __all__ = ["moments", "time_to"]
@@ -27,7 +27,7 @@ def time_to(
     Parameters
     ----------
     model
-        A `Shallow`, `Diagonal`, `Deep` of equal layers, or `Scalar` without decay.
+        A `Shallow`, `Diagonal`, `Deep` of equal layers, `Skills`, or `Scalar` without decay.
     level
         The value of ``map`` to reach; or
     error
@@ -53,6 +53,8 @@ def time_to(
     """
     if (level is None) == (error is None):
         raise ValueError("time_to takes either level= or error=")
+    if isinstance(model, Skills):
+        model = model.network
     if isinstance(model, (Linear, DeepLinear)) or not hasattr(model, "target"):
         raise NotSolvable(
             f"no inverse law for {type(model).__name__}; solve it and ask emergence_times()"
@@ -97,6 +99,8 @@ def moments(model: Model, orbit: Orbit, t: Array, share: float) -> Array:
     """
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1, got {share}")
+    if isinstance(model, Skills):
+        return model.time_to(model.ranks, share)
     if not isinstance(model, (Linear, DeepLinear)):
         try:
             return time_to(model, level=share * model.target)  # type: ignore[attr-defined]

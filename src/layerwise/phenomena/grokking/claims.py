@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from layerwise.phenomena.base import Claim, Verdict, interval, judge
+from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, weigh
 from layerwise.phenomena.grokking.experiment import GENERAL, Grokking
 from layerwise.phenomena.grokking.results import Results
 
@@ -37,12 +37,12 @@ def delay(results: Results) -> Claim:
     at_fit = results.at_fit(default)
     predicted = _mean(clock / rate / fit) if rate else None
     # a run that never generalised did not do so before its last step: a lower bound of the delay
-    claim = _claim(
+    claim = weigh(
         results,
         "grokking.delay",
         "With large initial weights the network fits its training images while test accuracy is "
         f"below 0.5, and reaches test accuracy {GENERAL} late: t85/t_fit above 8. Test accuracy "
-        f"at t_fit: {_seen(at_fit)}.",
+        f"at t_fit: {seen(at_fit)}.",
         f"{FIGURE_8}a; predicted by the {CLOCK}",
         predicted,
         np.minimum(results.general_steps(default), last) / fit,
@@ -51,7 +51,7 @@ def delay(results: Results) -> Claim:
     )
     _, low, high = interval(at_fit.tolist())
     memorised = judge(low, high, (-math.inf, 0.5), results.seeds)
-    return replace(claim, verdict=_worst(claim.verdict, memorised))
+    return replace(claim, verdict=Verdict.worst(claim.verdict, memorised))
 
 
 def remedy(results: Results, name: str) -> Claim:
@@ -59,7 +59,7 @@ def remedy(results: Results, name: str) -> Claim:
     default, changed = results.plan.default, results.plan.remedies[name]
     last = _last(results, default)
     times = results.predicted_decay_times(changed) / results.predicted_decay_times(default)
-    return _claim(
+    return weigh(
         results,
         f"grokking.remedy.{name}",
         f"{REMEDIES[name]} removes the delay: t85 is below an eighth of the default's. Predicted: "
@@ -83,7 +83,7 @@ def order(results: Results) -> Claim:
     delays = {run: results.delays(run) for run in runs}
     agree = [delays[high] > delays[low] for high, low in pairs]
     known = np.all([np.isfinite(delays[run]) for run in runs], axis=0)
-    return _claim(
+    return weigh(
         results,
         "grokking.order",
         "The order of the delay ratios t85/t_fit follows the weight-to-target ratio: share of "
@@ -104,7 +104,7 @@ def target_equals_output(results: Results) -> Claim:
             float(np.max(np.abs(one[name][:shared] - other[name][:shared])))
             for name in ("train_accuracy", "test_accuracy")
         ))  # fmt: skip
-    return _claim(
+    return weigh(
         results,
         "grokking.target-equals-output",
         "Target x10 and output x1/10 are the same run under AdamW, step for step: largest "
@@ -121,11 +121,11 @@ def clock_decay(results: Results) -> Claim:
     decays = results.plan.decays
     times = np.array([results.decay_times(run) for run in decays])
     each = "; ".join(
-        f"decay {run.weight_decay:g}: {_seen(row)}" for run, row in zip(decays, times, strict=True)
+        f"decay {run.weight_decay:g}: {seen(row)}" for run, row in zip(decays, times, strict=True)
     )
     calibrated = [run for run in decays if run in results.plan.scales]
     predicted = _mean(results.decay_times(calibrated[0])) if calibrated else None
-    claim = _claim(
+    claim = weigh(
         results,
         "grokking.clock.decay",
         "t85 x lr x decay is one constant for all decays: its mean over the decays, and its mean "
@@ -137,13 +137,14 @@ def clock_decay(results: Results) -> Claim:
         accept=(0.75, 1.05),
     )
     inside = all(0.75 <= mean <= 1.05 for mean in np.mean(times, axis=1))
-    return claim if inside else replace(claim, verdict=_worst(claim.verdict, Verdict.UNDECIDED))
+    settled = Verdict.SUPPORTED if inside else Verdict.UNDECIDED
+    return replace(claim, verdict=Verdict.worst(claim.verdict, settled))
 
 
 def clock_scale(results: Results) -> Claim:
     """The delay grows like the logarithm of the initial scale."""
     scales = ", ".join(f"{run.weight_scale:g}" for run in results.plan.scales)
-    return _claim(
+    return weigh(
         results,
         "grokking.clock.scale",
         f"t85 grows like ln(initial scale) over scales {scales} (decay 1): least-squares slope of "
@@ -159,7 +160,7 @@ def no_decay(results: Results) -> Claim:
     """Without decay there is no clock, and no late generalisation."""
     run = results.plan.no_decay
     best = [float(np.max(trace["test_accuracy"])) for trace in results.traces(run)]
-    return _claim(
+    return weigh(
         results,
         "grokking.no-decay",
         f"Without decay the delay does not end within {run.steps} steps: the best test accuracy "
@@ -183,43 +184,6 @@ CLAIMS: tuple[Callable[[Results], Claim], ...] = (
     clock_scale,
     no_decay,
 )
-
-
-def _claim(
-    results: Results,
-    name: str,
-    statement: str,
-    source: str,
-    predicted: float | None,
-    values: np.ndarray,
-    *,
-    accept: tuple[float, float],
-    log: bool = False,
-) -> Claim:
-    mean, low, high = interval(values.tolist(), log=log)
-    return Claim(
-        id=name,
-        phenomenon="grokking",
-        statement=statement,
-        source=source,
-        predicted=predicted,
-        measured=mean,
-        interval=(low, high),
-        seeds=results.seeds,
-        data=results.data,
-        size=results.size,
-        verdict=judge(low, high, accept, results.seeds),
-    )
-
-
-def _worst(*verdicts: Verdict) -> Verdict:
-    ranking = (Verdict.REFUTED, Verdict.UNDECIDED, Verdict.SUPPORTED)
-    return min(verdicts, key=ranking.index)
-
-
-def _seen(values: np.ndarray) -> str:
-    mean, low, high = interval(values.tolist())
-    return f"{mean:.3g} [{low:.3g}, {high:.3g}]" if math.isfinite(mean) else "not reached"
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> float | None:

@@ -19,13 +19,12 @@ from typing import Any, Literal
 import numpy as np
 
 from layerwise.measures import first_reached
-from layerwise.names import nearest
-from layerwise.phenomena.base import SIZES, Experiment
+from layerwise.phenomena.base import Experiment
 from layerwise.theory import Scalar, solve, time_to
 from layerwise.theory.laws.decay import rich_time
 from layerwise.trace import Provenance, Trace, versions
 
-__all__ = ["Clock", "Grokking", "Plan", "plan", "twin"]
+__all__ = ["Clock", "Grokking", "twin"]
 
 FIT, GENERAL = 0.99, 0.85  # train accuracy that counts as fitted, test accuracy as general
 LARGEST_LOG = 100.0  # a fitted critical scale beyond e^+-100 is none
@@ -47,8 +46,10 @@ class Grokking(Experiment):
     weight_scale, target_scale, input_scale, output_scale
         The four dials: initial weights N(0, (weight_scale/sqrt(fan_in))^2), one-hot targets,
         images and network output are multiplied by them.
-    optimizer, learning_rate, weight_decay, batch, steps, points
+    optimizer, learning_rate, weight_decay, steps, points
         See `layerwise.train.Training`.
+    batch
+        Batch size, see `layerwise.train.Epochs`.
     tail
         Training ends this many times after the later of fit and generalisation; 0 runs all steps.
     """
@@ -103,12 +104,15 @@ class Grokking(Experiment):
         expected = self.tail * TYPICAL.decay_time(self, self) / rate + TYPICAL_FIT
         return min(self.steps, round(expected))
 
+    def brief(self) -> Grokking:
+        return replace(self, steps=40, points=3, tail=0.0)
+
     def measure(self, checkpoint: Path, device: str, tick: Callable[[int], None]) -> Trace:
         import torch
         from torch.nn.functional import mse_loss, one_hot
 
         from layerwise.networks import MLP
-        from layerwise.train import History, Training, as_device, train
+        from layerwise.train import Epochs, History, Training, as_device, train
 
         place = as_device(device)
         source, *arrays = _images(self.data, self.train_size, self.test_size, self.seed)
@@ -143,91 +147,17 @@ class Grokking(Experiment):
             general = first_reached(history.steps, series["test_accuracy"], GENERAL)
             return bool(self.tail * max(fit, general) <= history.steps[-1])
 
+        batches = Epochs(x, targets, self.batch, seed=self.seed)
         training = Training(
-            self.optimizer,
-            self.learning_rate,
-            self.weight_decay,
-            self.batch,
-            self.steps,
-            self.points,
+            self.optimizer, self.learning_rate, self.weight_decay, self.steps, self.points
         )
         history = train(
-            net, x, targets, training, observe,
-            seed=self.seed, stop=stop, checkpoint=checkpoint, tick=tick,
-        )  # fmt: skip
+            net, batches, training, observe, stop=stop, checkpoint=checkpoint, tick=tick
+        )
         provenance = Provenance(
             "network", "optimiser steps", self.config(), self.seed, source, versions("torch")
         )
         return Trace(np.asarray(history.steps), history.series(), provenance)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The experiments of one size, by their role; each is run once per seed."""
-
-    default: Grokking
-    remedies: dict[str, Grokking]
-    symmetric: tuple[Grokking, Grokking]  # target x10 and output x0.1, decoupled decay
-    decays: tuple[Grokking, ...]
-    scales: tuple[Grokking, ...]
-    no_decay: Grokking
-
-    def experiments(self, seeds: int) -> tuple[Grokking, ...]:
-        """Return every run, each once, seed by seed."""
-        roles = (
-            self.default, *self.remedies.values(), *self.symmetric,
-            *self.decays, *self.scales, self.no_decay,
-        )  # fmt: skip
-        return tuple(
-            replace(experiment, seed=seed)
-            for seed in range(seeds)
-            for experiment in dict.fromkeys(roles)
-        )
-
-
-def plan(size: str, data: str) -> Plan:
-    """Return the experiments of a size: ``"smoke"``, ``"laptop"`` or ``"paper"``.
-
-    * smoke: fewer steps, meant for 200 of scikit-learn's 8x8 digits, done in seconds;
-    * laptop: width 200, decoupled decay 0.3, 1000 images: every effect in a few minutes;
-    * paper: the published settings (width 512, coupled decay 1e-4, 2000 epochs), all steps.
-    """
-    rates: tuple[float, ...] = (0.3, 0.6, 1.0)
-    scales: tuple[float, ...] = (3.5, 5.0, 7.0, 10.0)
-    match size:
-        case "smoke":
-            default = Grokking(data=data, weight_decay=0.5, steps=2400, points=70)
-            rates, scales = (0.5, 1.0, 1.5), (3.5, 5.0, 7.0)
-        case "laptop":
-            default = Grokking(data=data)
-        case "paper":
-            default = Grokking(
-                data=data, test_size=10_000, width=512, optimizer="adam", weight_decay=1e-4,
-                steps=16_000, points=120, tail=0.0,
-            )  # fmt: skip
-        case _:
-            raise ValueError(nearest(size, SIZES, kind="size"))
-    if data == "digits":  # few and easy: with more than 200 of them there is no delay to see
-        default = replace(default, train_size=200, test_size=797)
-    remedies = {
-        "weight": replace(default, weight_scale=1.0),
-        "target": replace(default, target_scale=30.0),
-        "input": replace(default, input_scale=0.01),
-        "output": replace(default, output_scale=0.1),
-    }
-    clock = replace(default, optimizer="adamw", tail=Grokking.tail)
-    decoupled = default if default.optimizer == "adamw" else replace(clock, weight_decay=rates[0])
-    return Plan(
-        default=default,
-        remedies=remedies,
-        symmetric=(
-            replace(decoupled, target_scale=30.0),
-            replace(decoupled, output_scale=0.1),
-        ),
-        decays=tuple(replace(decoupled, weight_decay=rate) for rate in rates),
-        scales=tuple(replace(clock, weight_decay=1.0, weight_scale=scale) for scale in scales),
-        no_decay=replace(default, weight_decay=0.0),
-    )
 
 
 @dataclass(frozen=True)

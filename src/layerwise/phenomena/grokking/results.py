@@ -3,51 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from layerwise.measures import first_reached
-from layerwise.phenomena.base import Run
-from layerwise.phenomena.grokking.experiment import FIT, GENERAL, Clock, Grokking, Plan
-from layerwise.trace import Trace
+from layerwise.phenomena import base
+from layerwise.phenomena.grokking.experiment import FIT, GENERAL, Clock, Grokking
+
+if TYPE_CHECKING:
+    from layerwise.phenomena.grokking.plan import Plan
 
 __all__ = ["Results"]
 
 
 @dataclass(frozen=True)
-class Results:
-    """The runs of a plan, by the key of their experiment.
+class Results(base.Results):
+    """The runs of a plan, and the times read off them."""
 
-    Attributes
-    ----------
-    plan, size, seeds
-        What was run: seeds 0, 1, ..., seeds - 1.
-    runs
-        Finished runs by ``experiment.key``.
-    """
+    phenomenon: ClassVar[str] = "grokking"
 
     plan: Plan
-    size: str
-    seeds: int
-    runs: Mapping[str, Run]
-
-    @classmethod
-    def of(cls, plan: Plan, size: str, seeds: int, runs: Iterable[Run]) -> Results:
-        """Return the results of `runs`."""
-        return cls(plan, size, seeds, {run.experiment.key: run for run in runs})
 
     @property
     def data(self) -> str:
         """The data set really used."""
         return str(self.traces(self.plan.default)[0].provenance.data)
-
-    def traces(self, experiment: Grokking) -> tuple[Trace, ...]:
-        """Return the traces of `experiment`, one per seed."""
-        seeds = (replace(experiment, seed=seed) for seed in range(self.seeds))
-        return tuple(self.runs[one.key].trace for one in seeds)
 
     def fit_steps(self, experiment: Grokking) -> np.ndarray:
         """Return t_fit per seed: first logged step with train accuracy >= 0.99, or infinity."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from layerwise.phenomena.base import Curve, Panel, Study, Verdict
+from layerwise.phenomena.base import Study
+from layerwise.phenomena.claim import Verdict
 from layerwise.phenomena.grokking.claims import CLAIMS, REMEDIES
 from layerwise.phenomena.grokking.experiment import Grokking, twin
 from layerwise.phenomena.grokking.results import Results
-from layerwise.trace import Provenance, Trace
+from layerwise.phenomena.panel import Curve, Panel, points, setting
+from layerwise.trace import Trace
 
 __all__ = ["study"]
 
@@ -123,8 +125,8 @@ def _decays(results: Results) -> Panel:
         "The delay, counted in decay times, is the same for every decay. Dashed: the value at the "
         "largest decay.",
         (
-            *_points("t85 x lr x decay", rates, measured),
-            Curve("t85 x lr x decay", (_setting(rates, predicted),), "value", theory=True),
+            points("t85 x lr x decay", rates, measured.T),
+            Curve("t85 x lr x decay", (setting(rates, predicted),), "value", theory=True),
         ),
         "weight decay",
         "t85 x lr x decay",
@@ -142,22 +144,12 @@ def _scales(results: Results) -> Panel:
         "The delay grows with the logarithm of the initial scale. Dashed: slope 1, the decay clock "
         "of the exact model, through the mean of the points.",
         (
-            *_points("t85 x lr x decay", scales, measured),
-            Curve("t85 x lr x decay", (_setting(scales, anchor + np.log(scales)),), "value", True),
+            points("t85 x lr x decay", scales, measured.T),
+            Curve("t85 x lr x decay", (setting(scales, anchor + np.log(scales)),), "value", True),
         ),
         "initial weight scale",
         "t85 x lr x decay",
     )
-
-
-def _points(label: str, settings: np.ndarray, values: np.ndarray) -> tuple[Curve, ...]:
-    traces = tuple(_setting(settings, column) for column in values.T)
-    return (Curve(label, traces, "value", points=True),)
-
-
-def _setting(settings: np.ndarray, values: np.ndarray) -> Trace:
-    kept = np.where(np.isfinite(values), values, np.nan)
-    return Trace(settings, {"value": kept}, Provenance("network", "setting"))
 
 
 def _settings(results: Results) -> dict[str, str]:

@@ -10,5 +10,6 @@ from layerwise.theory.models.diagonal import Diagonal
 from layerwise.theory.models.linear import Linear
 from layerwise.theory.models.scalar import Scalar
 from layerwise.theory.models.shallow import Shallow
+from layerwise.theory.models.skills import Skills
 
-__all__ = ["Deep", "DeepLinear", "Diagonal", "Linear", "Scalar", "Shallow"]
+__all__ = ["Deep", "DeepLinear", "Diagonal", "Linear", "Scalar", "Shallow", "Skills"]
