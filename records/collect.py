@@ -2,8 +2,8 @@
 
     python records/collect.py runs/demo records/grokking-laptop
 
-It keeps the claims, the report, its first two figures, and one line per run: its settings, seed,
-data, versions and the times read off its trace.
+It keeps the claims, the report, the first two figures of every phenomenon, and one line per run:
+its settings, seed, data, versions, the times read off its trace and where its series ended.
 """
 
 from __future__ import annotations
@@ -14,27 +14,57 @@ import shutil
 import sys
 from pathlib import Path
 
-from layerwise.phenomena import grokking
-from layerwise.phenomena.base import Run, run
+import numpy as np
+
+from layerwise.measures import crossing_time, first_reached
+from layerwise.phenomena import depth, emergence, grokking
+from layerwise.phenomena.base import Plan, Run, run
+from layerwise.phenomena.grokking.experiment import FIT, GENERAL
 from layerwise.show.figures import draw
 
-FIGURES = ("default.png", "remedy.png")
+FIGURES = 2
 
 
-def line(results: grokking.Results, run: Run) -> dict[str, object]:
-    experiment, trace = run.experiment, run.trace
-    seed = experiment.seed
+def plan(name: str, size: str, data: str) -> Plan:
+    match name:
+        case "emergence":
+            return emergence.plan(size)
+        case "depth":
+            return depth.plan(size)
+        case _:
+            return grokking.plan(size, data)
+
+
+def times(run: Run) -> dict[str, object]:
+    """Return the steps at which accuracies or strengths reach their levels."""
+    trace = run.trace
+    if isinstance(run.experiment, grokking.Grokking):
+        return {
+            "t_fit": first_reached(trace.clock, trace["train_accuracy"], FIT),
+            "t85": first_reached(trace.clock, trace["test_accuracy"], GENERAL),
+        }
+    return {
+        f"half times of {name}": said(crossing_time(trace.clock, trace[name], 0.5))
+        for name in trace
+        if name == "strength" or isinstance(run.experiment, depth.Ticket)
+    }
+
+
+def line(run: Run) -> dict[str, object]:
+    trace, origin = run.trace, run.trace.provenance
     return {
         "run": run.folder.name,
-        "t_fit": results.fit_steps(experiment)[seed],
-        "t85": results.general_steps(experiment)[seed],
-        "test_accuracy_at_t_fit": results.at_fit(experiment)[seed],
+        **times(run),
         "last_step": trace.clock[-1],
-        "last_test_accuracy": trace["test_accuracy"][-1],
-        **trace.provenance.config,
-        "data": trace.provenance.data,
-        **{f"version_{name}": text for name, text in trace.provenance.versions.items()},
+        **{f"last {name}": said(trace[name][-1]) for name in trace},
+        **origin.config,
+        "data": origin.data,
+        **{f"version_{name}": text for name, text in origin.versions.items()},
     }
+
+
+def said(values: np.ndarray) -> str:
+    return " ".join(f"{value:.5g}" for value in np.ravel(values))
 
 
 def main(out: Path, record: Path) -> None:
@@ -42,18 +72,20 @@ def main(out: Path, record: Path) -> None:
     for name in ("claims.json", "reproduction.json", "index.html"):
         shutil.copy(out / name, record / name)
     asked = json.loads((out / "reproduction.json").read_text())
-    plan = grokking.plan(asked["size"], asked["data"])
-    runs = [run(experiment, out) for experiment in plan.experiments(asked["seeds"])]
-    results = grokking.Results.of(plan, asked["size"], asked["seeds"], runs)
-    rows = [line(results, one) for one in runs]
-    with (record / "runs.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    for name, panel in zip(FIGURES, grokking.study(results).panels, strict=False):
-        figure = draw(panel)
-        figure.patch.set(visible=True, alpha=1.0, facecolor="white")  # the report's are clear
-        figure.savefig(record / name, dpi=150, facecolor="white")
+    for name in asked["phenomena"]:
+        chosen = plan(name, asked["size"], asked["data"])
+        runs = [run(experiment, out) for experiment in chosen.experiments(asked["seeds"])]
+        rows = [line(one) for one in runs]
+        fields = dict.fromkeys(field for row in rows for field in row)
+        with (record / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, fields, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        panels = chosen.study(asked["size"], asked["seeds"], runs).panels
+        for number, panel in enumerate(panels[:FIGURES], start=1):
+            figure = draw(panel)
+            figure.patch.set(visible=True, alpha=1.0, facecolor="white")  # the report's are clear
+            figure.savefig(record / f"{name}-{number}.png", dpi=150, facecolor="white")
 
 
 if __name__ == "__main__":

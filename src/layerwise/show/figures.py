@@ -22,6 +22,7 @@ from layerwise.trace import Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
     from layerwise.phenomena.panel import Curve, Panel
@@ -32,9 +33,11 @@ Floats = npt.NDArray[np.float64]
 
 # blue, vermilion, green, purple, orange, sky blue
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MANY_SETTINGS = 10  # more of them get no tick of their own
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ((4.0, 1.6), (2.4, 1.3), (7.0, 2.2), (1.0, 1.2))
 INK = "#1f2328"  # axes and text; the report replaces it by the colour of the page's text
+FEW_TWINS = 2  # more theory curves beside measured ones are not listed one by one
 HANDFUL = 6  # components of one series that are labelled one by one
 
 SIZE = (4.2, 3.1)  # inches; 10 points are then legible on a screen 360 pixels wide
@@ -161,7 +164,7 @@ def draw(panel: Panel) -> Figure:
             for curve, seeds, look in zip(panel.curves, bands, looks, strict=True)
         ]
         _dress(ax, panel, bands)
-        _legend(figure, marks, _texts(panel.curves, bands))
+        _legend(figure, *_entries(panel.curves, bands, marks))
     return figure
 
 
@@ -236,10 +239,17 @@ def _stem(label: str) -> str:
     return re.split(r"[,:(\[]", label, maxsplit=1)[0].strip()
 
 
+def _twins(curves: Sequence[Curve]) -> list[bool]:
+    """Return which curves are the theory of a measured one."""
+    measured = {curve.label for curve in curves if not curve.theory}
+    return [curve.theory and curve.label in measured for curve in curves]
+
+
 def _looks(curves: Sequence[Curve]) -> list[dict[str, Any]]:
     """Return colour, and mark or dashes, of each curve."""
     stems = [_stem(curve.label) for curve in curves if not curve.theory]
     measured, theories, fresh = count(), count(), count(len(stems))
+    together = sum(_twins(curves)) > FEW_TWINS
     looks = []
     for curve in curves:
         if not curve.theory:
@@ -249,7 +259,8 @@ def _looks(curves: Sequence[Curve]) -> list[dict[str, Any]]:
             pair = len(curves) == 2 and len(stems) == 1
             stem = stems[0] if pair else _stem(curve.label)
             hue = stems.index(stem) if stem in stems else next(fresh)
-            look = {"dashes": DASHES[next(theories) % len(DASHES)], "zorder": 3}
+            dashes = 0 if together else next(theories) % len(DASHES)
+            look = {"dashes": DASHES[dashes], "zorder": 3}
         looks.append(look | {"color": PALETTE[hue % len(PALETTE)]})
     return looks
 
@@ -272,16 +283,19 @@ def _dress(ax: Axes, panel: Panel, bands: Sequence[Band]) -> None:
     if panel.log_x:
         ax.set_xscale("log")
     settings = [b.x for b, curve in zip(bands, panel.curves, strict=True) if curve.points]
-    if any(map(len, settings)):
-        _setting_ticks(ax, np.unique(np.concatenate(settings)), log=panel.log_x)
-    elif panel.log_x:
-        _log_ticks(ax)
     if panel.log_y:
         ax.set_yscale("log")
     if panel.x_range is not None:
         ax.set_xlim(*panel.x_range)
     if panel.y_range is not None:
         ax.set_ylim(*panel.y_range)
+    distinct = np.unique(np.concatenate(settings)) if settings else np.empty(0)
+    if 0 < len(distinct) <= MANY_SETTINGS:
+        _setting_ticks(ax, distinct, log=panel.log_x)
+    elif panel.log_x:
+        _log_ticks(ax.xaxis, ax.get_xlim())
+    if panel.log_y:
+        _log_ticks(ax.yaxis, ax.get_ylim())
     ax.set_xlabel(textwrap.fill(panel.x, 42), fontsize=TEXT, color=INK)
     ax.set_ylabel(textwrap.fill(panel.y, 22), fontsize=TEXT, color=INK)
     ax.tick_params(which="both", labelsize=SMALL, color=INK, labelcolor=INK)
@@ -305,14 +319,14 @@ def _setting_ticks(ax: Axes, x: Floats, *, log: bool) -> None:
     ax.xaxis.set_minor_locator(ticker.NullLocator())
 
 
-def _log_ticks(ax: Axes) -> None:
+def _log_ticks(axis: Axis, limits: tuple[float, float]) -> None:
     from matplotlib import ticker
 
-    left, right = ax.get_xlim()
-    steps = (1.0,) if right / left > 30 else (1.0, 2.0, 5.0)
-    ax.xaxis.set_major_locator(ticker.LogLocator(subs=steps, numticks=7))
-    ax.xaxis.set_major_formatter(ticker.FuncFormatter(_power))
-    ax.xaxis.set_minor_formatter(ticker.NullFormatter())
+    low, high = limits
+    steps = (1.0,) if high / low > 30 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(ticker.LogLocator(subs=steps, numticks=7))
+    axis.set_major_formatter(ticker.FuncFormatter(_power))
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _power(value: float, _: int | None = None) -> str:
@@ -324,14 +338,23 @@ def _power(value: float, _: int | None = None) -> str:
     return f"${power}$" if mantissa == "1" else rf"${mantissa}\times {power}$"
 
 
-def _texts(curves: Sequence[Curve], bands: Sequence[Band]) -> list[str]:
-    measured = [curve.label for curve in curves if not curve.theory]
-    return [
-        curve.label
-        + ", theory" * (curve.theory and curve.label in measured)
-        + " (no value)" * (len(seeds.x) == 0)
-        for curve, seeds in zip(curves, bands, strict=True)
+def _entries(
+    curves: Sequence[Curve], bands: Sequence[Band], marks: Sequence[Any]
+) -> tuple[list[Any], list[str]]:
+    """Return what the legend shows, and its texts; many twins share one entry."""
+    from matplotlib.lines import Line2D
+
+    twins = _twins(curves)
+    together = sum(twins) > FEW_TWINS
+    entries = [
+        (mark, curve.label + ", theory" * twin + " (no value)" * (len(seeds.x) == 0))
+        for curve, seeds, mark, twin in zip(curves, bands, marks, twins, strict=True)
+        if not (together and twin)
     ]
+    if together:
+        dashed = Line2D([], [], color=INK, dashes=DASHES[0], linewidth=1.8)
+        entries.append((dashed, "theory, in their colours"))
+    return [mark for mark, _ in entries], [text for _, text in entries]
 
 
 def _legend(figure: Figure, marks: Sequence[Any], texts: Sequence[str]) -> None:

@@ -14,7 +14,9 @@ from layerwise.phenomena.depth.results import Results
 
 __all__ = ["CLAIMS"]
 
-LAW = "product of L equal layers (exact; t_half = e^-(L-2)/((L-2) rate S) from layers of value e)"
+LAW = "exact product of L equal layers, each e at the start: "
+TWO = LAW + "for L = 2 t_half = ln(S/e^2 - 1)/(2 rate S)"
+DEEP = LAW + "t_half = e^-(L-2)/((L-2) rate S) for small e"
 TICKET = "arXiv 2502.21009 (verbal: deep products are greedy, few weights carry the function)"
 
 
@@ -34,7 +36,7 @@ def log_two(results: Results) -> Claim:
         "scale s: least squares in steps of the line leave less than those of the power law, at "
         f"scales {_listed(results.scales(2))}. Steps per e-fold: {seen(np.array(steps))}. Shown is "
         "the ratio of what they leave.",
-        LAW.replace("; t_half", "; L = 2: t_half = ln(1/rho_0 - 1)/(2 rate S); else t_half"),
+        TWO,
         0.0,
         np.array(ratios),
         accept=(0.0, 1.0),
@@ -52,7 +54,7 @@ def slope(results: Results, layers: int, accept: tuple[float, float]) -> Claim:
         f"The half time of {layers} layers grows as s^-{layers - 2} as the initial scale s goes "
         f"to 0: slope of ln t_half over ln s within {accept[0]:g} to {accept[1]:g}, at scales "
         f"{_listed(results.scales(layers))}.",
-        LAW,
+        DEEP,
         2.0 - layers,
         np.array(slopes),
         accept=accept,
@@ -74,7 +76,7 @@ def width(results: Results) -> Claim:
         "How long the strength takes from 0.1 to 0.9 does not depend on the initial scale, so that "
         "the jump is the sharper the longer the wait: slope of ln(width) over ln s within -0.25 "
         f"to 0.25, mean over depths. {each}.",
-        LAW,
+        LAW + "t90 - t10 does not depend on e",
         0.0,
         np.mean(list(slopes.values()), axis=0),
         accept=(-0.25, 0.25),

@@ -53,7 +53,7 @@ def plan(size: str) -> Plan:
     }
     match size:
         case "smoke":
-            scales = {2: (0.003, 0.03, 0.3), 3: (0.1, 0.2, 0.4), 4: (0.3, 0.4, 0.6)}
+            scales = {2: (0.003, 0.03, 0.3), 3: (0.1, 0.2, 0.3), 4: (0.3, 0.4, 0.6)}
             ticket = Ticket(n_skills=2, width=100, batch=250, steps=1200)
         case "laptop":
             ticket = Ticket()

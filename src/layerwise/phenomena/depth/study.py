@@ -51,10 +51,10 @@ def _summary(results: Results, claims: dict[str, Claim]) -> str:
         "One skill in ReLU networks: the smaller the initial scale s, the longer the wait, as "
         f"ln(1/s) for two layers, s^{three.measured:.2f} for three (predicted s^-1) and "
         f"s^{four.measured:.2f} for four (s^-2), while the jump itself takes as long from any "
-        "start: depth turns the sigmoid into a step. Of the lottery ticket the mask counts, and "
-        f"hardly the initial values: a random mask of the same size learns {random.measured:.2g} "
-        f"of the skills, a new draw of the weights under the same mask takes {fresh.measured:.2f} "
-        "times as long as the rewound ticket."
+        "start: depth turns the sigmoid into a step. Of the lottery ticket the mask counts more "
+        f"than its initial values: a random mask of the same size learns {random.measured:.2g} of "
+        f"{results.plan.ticket.n_skills} skills, a new draw of the weights under the same mask "
+        f"takes {fresh.measured:.2f} times as long as the rewound ticket."
     )
 
 
@@ -83,21 +83,23 @@ def _exact() -> Panel:
 
 
 def _networks(results: Results) -> Panel:
-    """Draw the networks of each depth at their smallest scale, over their own half time."""
+    """Draw the networks of each depth from one scale, over their own half time."""
     curves = []
+    common = set.intersection(*(set(results.scales(layers)) for layers in results.plan.depths))
+    scale = max(common)
     for layers, runs in results.plan.depths.items():
-        run = min(runs, key=lambda one: one.scale)
+        run = next(one for one in runs if one.scale == scale)
         halves = results.half_times(layers)[:, runs.index(run)]
         traces = tuple(
             Trace(one.clock[1:] / half, {"strength": one["strength"][1:]}, one.provenance)
             for one, half in zip(results.traces(run), halves, strict=True)
             if math.isfinite(half)
         )
-        curves.append(Curve(f"{layers} layers, s = {run.scale:g}", traces, "strength"))
+        curves.append(Curve(f"{layers} layers", traces, "strength"))
     return Panel(
         "Networks: deeper ones jump",
-        "The same in ReLU networks on the parity of two bits, each depth at its smallest initial "
-        "scale s; median and range over seeds.",
+        f"The same in ReLU networks on the parity of two bits, all from {scale:g} of He's start; "
+        "median and range over seeds.",
         tuple(curves),
         "steps / half time",
         STRENGTH,
@@ -175,8 +177,8 @@ def _ticket(results: Results) -> Panel:
     return Panel(
         "Lottery tickets",
         f"Mean strength of {ticket.n_skills} skills when the first layer keeps only some of its "
-        "weights. The mask found by training learns faster than the dense network, also from a new "
-        "draw of the weights; a random mask of that size learns nothing.",
+        "weights: those that training made largest, from their own start or from a new draw, or as "
+        "many random ones.",
         tuple(curves),
         "optimiser steps",
         "mean strength R/S",
@@ -213,8 +215,8 @@ def _table(results: Results) -> Table:
     return Table(
         "The lottery ticket, every training",
         "Half time of each skill in steps: mean (least to greatest over seeds), or in how many "
-        f"seeds the skill is half learned within {ticket.steps} steps. The support found by "
-        "pruning matters; the initial values matter little, so there is no winning draw.",
+        f"seeds the skill is half learned within {ticket.steps} steps. The rewound ticket and the "
+        "new draw under the same mask differ by their initial values alone.",
         ("Training", "Kept", *(f"Skill {k + 1}" for k in range(ticket.n_skills))),
         tuple(rows),
     )

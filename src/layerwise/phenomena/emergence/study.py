@@ -52,14 +52,17 @@ def study(results: Results) -> Study:
 
 def _summary(results: Results, claims: dict[str, Claim]) -> str:
     halves = np.median(results.crossings(results.plan.staged), axis=0)
-    times = claims["emergence.times.calibrated"]
+    times, same = (
+        claims[f"emergence.{name}"] for name in ("times.calibrated", "exponent.not-evidence")
+    )
     return (
         f"{len(halves)} skills of a two-layer ReLU network switch on one after another, at steps "
         f"{', '.join(_whole(half) for half in halves)} (medians over seeds), the frequent ones "
         "first. An exactly solved product of two layers per skill predicts these times from one "
         f"number read off single-skill networks ({times.verdict}; root mean square deviation "
-        f"{times.measured:.0%}). The exponent with which the loss falls says nothing about layers: "
-        "a linear model has the same. What tells them apart is the abruptness of single skills."
+        f"{times.measured:.0%}). The exponent with which the loss falls is no evidence of layers: "
+        f"a linear model of the skills has the same ({same.verdict}). What tells the two apart is "
+        "how abrupt single skills are."
     )
 
 
@@ -112,11 +115,12 @@ def _loss(results: Results) -> Panel:
     staged = results.plan.staged
     steps = _grid(results, staged)
     model = twin(staged, float(np.mean(results.divisors)))
+    least = min(float(np.min(one["loss"])) for one in results.traces(staged))
     return Panel(
         "The loss: stages that a sum hides",
-        "Every skill takes its share of the loss with it when it emerges. Dashed: the exact model "
-        "of two layers. Dotted: the linear model of the same skills, without layers: no plateau, "
-        "no stages.",
+        "Every skill takes its share of the loss with it when it emerges. Beside the network stand "
+        "the exact model of two layers, and the linear model of the same skills, without layers: "
+        "no plateau, no stages.",
         (
             Curve("network", results.traces(staged), "loss"),
             Curve("network: two layers, exact", (trace(model, steps),), "loss", theory=True),
@@ -126,6 +130,7 @@ def _loss(results: Results) -> Panel:
         "loss, half the mean squared error",
         log_y=True,
         x_range=(max(3.0, steps[0]), float(steps[-1])),
+        y_range=(least / 3, 2 * float(np.max(results.traces(staged)[0]["loss"]))),
     )
 
 
@@ -166,9 +171,8 @@ def _times(results: Results) -> Panel:
     linear = linear_twin(staged)
     return Panel(
         "When skills emerge",
-        "Half time of each skill. Dashed: the exact model with its one calibrated number; late "
-        "skills come later than predicted. Dotted: the linear model, whose times are another "
-        "clock's.",
+        "Half time of each skill, beside the exact model with its one calibrated number. The "
+        "linear model has the same slope, on a clock of its own.",
         (
             points("network", ranks, results.crossings(staged)),
             Curve("network", (setting(ranks, model.half_times(ranks), "theory"),), "value", True),
@@ -228,7 +232,7 @@ def _data(results: Results) -> Panel:
         "Limited data",
         "Strength after fitting a fixed data set, over the number n = D P_k of its samples that "
         "ask for the skill. Dashed: the two forms of the extended model, each with D_c such that "
-        "a single skill is half learned where it is. The networks are more abrupt than either.",
+        "a single skill is half learned where it is.",
         tuple(curves),
         "samples of the skill, D P_k",
         STRENGTH,
