@@ -1,4 +1,4 @@
-"""CPU time of the loss of a million to a billion skills over time, against adding them all up.
+"""CPU time of the loss of a million skills and more over time, against adding them all up.
 
 The loss of power-law skills, `layerwise.theory.scaling.time_loss`, at 200 times from before the
 first skill to after the last. The competitor is the full sum, vectorised: its weights and paces
@@ -10,7 +10,7 @@ At these times, too, the errors are measured: ours against the full sum, whose b
 exactly, and the estimates that ours reports. For infinitely many skills the sum is compared with
 its power law, where they agree to rounding. CPU seconds of one thread; medians; the two take turns.
 
-    python benchmarks/scaling_sums.py           # about 3 minutes
+    python benchmarks/scaling_sums.py           # about half a minute
 """
 
 from __future__ import annotations

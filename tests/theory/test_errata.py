@@ -362,6 +362,22 @@ def test_e21_the_exponent_in_time_does_not_depend_on_depth():
     assert (late - lw.time_to(lw.Diagonal(1.0, 0.1, 0.1), level=0.1)) / half < 1
 
 
+def test_e22_finite_sums_have_no_exponent_until_completed():
+    alpha, skills, c = 0.3, 100_000, 99.0
+    frequency = np.arange(1.0, skills + 1) ** -(alpha + 1)
+    A = 1 / np.sum(frequency)
+    t = np.geomspace(1e4, 1e5, 8)
+    pace = np.minimum(2 * A * frequency * t[:, None], 600.0)
+    loss = np.sum(A * frequency * (c / (c + np.exp(pace))) ** 2, axis=1) / 2
+    whole = loss + A * zeta(alpha + 1, skills + 1) / 2
+    found = lw.Skills(alpha, skills)
+    np.testing.assert_allclose(lw.theory.scaling.time_loss(found, t).value, loss, rtol=1e-12)
+    np.testing.assert_allclose(lw.theory.scaling.completed(found, loss), whole, rtol=1e-12)
+    raw, completed = (np.polyfit(np.log(t), np.log(y), 1)[0] for y in (loss, whole))
+    assert raw == pytest.approx(-0.299, abs=2e-3)
+    assert completed == pytest.approx(-alpha / (alpha + 1), abs=2e-3)
+
+
 # --- conventions, and evaluations in print -----------------------------------------------------
 
 

@@ -194,7 +194,7 @@ ERRATA: tuple[Erratum, ...] = (
         correct="`R_k = S d_k/D_c`. The printed form puts the (right) skill loss "
         "`S^2/2 (1 - d_k/D_c)` into `L = (S - R)^2/2`, which does not hold for the extended model.",
         evidence="Minimum-norm fit at d/D_c = 0.5: 0.494 measured, 0.293 printed.",
-        library="Both, as `projection` (default) and `published`.",
+        library="Both, as the rules `linear` (the projection, default) and `square-root`.",
         test="test_e12_skill_strength_from_few_samples_is_a_projection",
     ),
     Erratum(
@@ -290,6 +290,7 @@ ERRATA: tuple[Erratum, ...] = (
         "-0.299 against -0.231. Adding `(S^2/2) A zeta(alpha + 1, n_s + 1)` completes the loss.",
         evidence="Finite sums.",
         library="The completed loss, by that name.",
+        test="test_e22_finite_sums_have_no_exponent_until_completed",
     ),
     Erratum(
         key="E23",

@@ -17,6 +17,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from layerwise.theory.laws import depth as law
 from layerwise.theory.laws.incomplete_beta import beta
@@ -39,12 +40,17 @@ def left(start: float, depth: float, clock: Array) -> Array:
     >>> left(0.01, 2, np.array([0.0, 1.0, 9.0])).round(4)
     array([0.99  , 0.9305, 0.    ])
     """
+    if depth == 1:
+        return np.asarray((1 - start) * np.exp(-clock))
+    if depth == 2:
+        with np.errstate(over="ignore"):  # to 1/inf; special.expit is slower
+            return np.asarray(1 / (1 + np.exp(2 * clock + special.logit(start))))
     one = np.ones(())
     found = law.remainder(np.asarray(start), one, depth, one, clock.ravel())
     return found.reshape(clock.shape)
 
 
-def speed(share: Array, depth: float) -> Array:
+def speed(share: npt.ArrayLike, depth: float) -> Array:
     """Return ``dy/dT`` at a share, y its logit: ``L z^{1-2/L}``.
 
     Examples
@@ -52,7 +58,7 @@ def speed(share: Array, depth: float) -> Array:
     >>> speed(np.array([0.25]), 4)
     array([2.])
     """
-    return np.asarray(layers(depth) * share ** (1 - 2 / depth))
+    return np.asarray(layers(depth) * np.asarray(share) ** (1 - 2 / depth))
 
 
 def time_between(first: Array, last: Array, depth: float) -> Array:

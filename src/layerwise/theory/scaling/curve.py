@@ -146,26 +146,25 @@ class Curve:
     def _terms(self, x: Array) -> Terms:
         depth, p, q = self.depth, self.p, self.q
 
-        def clock(i: Index, k: Array) -> Array:
-            return np.asarray(x[i] * k**-q)
+        def powers(k: Array) -> tuple[Array, ...]:
+            return k**-p, k**-q
 
-        def value(i: Index, k: Array) -> tuple[Array, Array]:
-            u = clock(i, k)
+        def value(i: Index, powers: tuple[Array, ...]) -> tuple[Array, Array]:
+            weight, pace = powers
+            u = x[i] * pace
             left = self.left(u)
-            term = k**-p * left**2
-            moves = (
-                shares.layers(depth) * u * (1 - left if depth >= 2 else 1.0)
-            )  # bounds -d ln phi/d ln u
+            term = weight * left**2
+            # a bound on -d ln phi/d ln u, which multiplies the rounding of the clock
+            moves = shares.layers(depth) * u * (1 - left if depth >= 2 else 1.0)
             return term, ROUNDINGS * EPS * term * (1 + moves)
 
-        def slope(i: Index, k: Array) -> Array:
-            u = clock(i, k)
-            if depth == 1:
-                return np.asarray(q * u)
-            share = np.maximum(1 - self.left(u), self.start)
-            return np.asarray(q * u * shares.speed(share, depth))
+        def shape(i: Index, k: Array) -> tuple[Array, Array]:
+            u = x[i] * k**-q
+            left = self.left(u)
+            share = 1.0 if depth == 1 else np.maximum(1 - left, self.start)
+            return left, q * u * shares.speed(share, depth)
 
-        return Terms(value, slope, lambda i, k: self.left(clock(i, k)))
+        return Terms(powers, value, shape)
 
     @property
     def _orders(self) -> tuple[float, float, float]:

@@ -217,19 +217,24 @@ def _seen(skills: Skills, D: Array, shots: float) -> Sum:
     whole = skills.n_skills == np.inf
     end = boundary((A * D / RARE) ** (1 / r)) if whole else np.full(D.shape, skills.n_skills)
 
-    def missed(i: Index, k: Array) -> Array:
-        P, samples = np.minimum(A * k**-r, 1.0), D[i]
-        rest = np.maximum(samples - shots + 1, 0.5)
-        return np.where(samples < shots, 1.0, special.betaincc(shots, rest, P))
+    def powers(k: Array) -> tuple[Array, ...]:
+        return k**-p, np.minimum(A * k**-r, 1.0)
 
-    def value(i: Index, k: Array) -> tuple[Array, Array]:
-        term = k**-p * missed(i, k)
-        return term, NOISE * term * (1 + D[i] * A * k**-r)
+    def missed(i: Index, P: Array) -> Array:
+        rest = np.maximum(D[i] - shots + 1, 0.5)
+        return np.where(D[i] < shots, 1.0, special.betaincc(shots, rest, P))
 
-    def slope(i: Index, k: Array) -> Array:
-        return np.asarray(r * (np.sqrt(shots) + np.maximum(D[i] * A * k**-r - shots, 0.0)))
+    def value(i: Index, powers: tuple[Array, ...]) -> tuple[Array, Array]:
+        weight, P = powers
+        term = weight * missed(i, P)
+        return term, NOISE * term * (1 + D[i] * P)
 
-    found = sum_ranks(Terms(value, slope, lambda i, k: np.sqrt(missed(i, k))), end)
+    def shape(i: Index, k: Array) -> tuple[Array, Array]:
+        P = powers(k)[1]
+        steep = np.sqrt(shots) + np.maximum(D[i] * P - shots, 0.0)
+        return np.sqrt(missed(i, P)), r * steep
+
+    found = sum_ranks(Terms(powers, value, shape), end)
     total, error = found.value, found.error
     if whole:
         total = total + special.zeta(p, end + 1)

@@ -36,6 +36,7 @@ SMOOTH = 3.0  # of a panel's logarithmic length times the fastest slope on it
 GONE = 1e-10  # what is left of a skill, against the last one, when it is left out
 LEVELS = 400  # panels of up to 16 * 2^400 terms
 CHUNK = 256  # sums at a time
+BLOCK = 1024  # panels at a time: their points stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,17 +65,18 @@ class Terms:
 
     Attributes
     ----------
+    powers
+        k to what the terms need of it, arrays of its shape.
     value
-        ``(i, k)`` to the term and a bound on its rounding.
-    slope
-        ``(i, k)`` to a bound on how fast the shape of the term changes with ln k, from k on.
-    left
-        ``(i, k)`` to what is left of a skill, increasing with k.
+        ``(i, powers)`` to the term and a bound on its rounding.
+    shape
+        ``(i, k)`` to what is left of a skill, increasing with k, and to a bound on how fast the
+        shape of the term changes with ln k from k on.
     """
 
-    value: Callable[[Index, Array], tuple[Array, Array]]
-    slope: Callable[[Index, Array], Array]
-    left: Callable[[Index, Array], Array]
+    powers: Callable[[Array], tuple[Array, ...]]
+    value: Callable[[Index, tuple[Array, ...]], tuple[Array, Array]]
+    shape: Callable[[Index, Array], tuple[Array, Array]]
 
 
 def sum_ranks(terms: Terms, last: Array) -> Sum:
@@ -103,47 +105,64 @@ def boundary(rank: Array) -> Array:
 def _add(terms: Terms, sums: Index, last: Array) -> tuple[Array, Array]:
     k = np.arange(1.0, np.max(last) + 1)
     inside = k <= last[:, None]
-    value, rounding = terms.value(sums[:, None], np.broadcast_to(k, inside.shape))
+    value, rounding = terms.value(sums[:, None], terms.powers(k))
     return np.sum(value * inside, axis=1), np.sum(rounding * inside, axis=1)
 
 
 def _add_panels(terms: Terms, sums: Index, last: Array) -> tuple[Array, Array]:
-    which, first, level = (np.concatenate(x) for x in zip(*_panels(terms, sums, last), strict=True))
-    end = last[which]
-    found = _apply(terms, sums[which], first, level, end, POINTS)
+    tree = zip(*_panels(terms, sums, last), strict=True)
+    which, panel, first, level = (np.concatenate(x) for x in tree)
+    found = _apply(terms, sums[which], panel, first, level, last[which], POINTS)
     check = found.copy()
-    long = np.flatnonzero(level > 0)  # on the shortest panels the rule is the sum
-    check[:, long] = _apply(terms, sums[which[long]], first[long], level[long], end[long], CHECK)
+    long = np.flatnonzero(level[panel] > 0)  # on the shortest panels the rule is the sum
+    some = which[long]
+    check[:, long] = _apply(terms, sums[some], panel[long], first, level, last[some], CHECK)
     error = found[1] + np.abs(found[0] - check[0])
     total, doubt = (np.bincount(which, x, len(sums)) for x in (found[0], error))
     return total.astype(np.float64), doubt.astype(np.float64)
 
 
 def _apply(
-    terms: Terms, sums: Index, first: Array, level: Index, last: Array, points: int
+    terms: Terms, sums: Index, panel: Index, first: Array, level: Index, last: Array, points: int
 ) -> Array:
-    """Return the sums over panels and their rounding, shape (2, panels)."""
+    """Return sums over panels, each of the sum beside it, and their rounding: (2, len(panel))."""
     offsets, weights = _rules(points)
-    k = first[:, None] + offsets[level]
-    mass = np.where(k < last[:, None] + 0.5, weights[level], 0.0)
-    return np.array([np.sum(mass * x, axis=1) for x in terms.value(sums[:, None], k)])
+    k, mass = first[:, None] + offsets[level], weights[level]
+    powers, final = terms.powers(k), first + POINTS * 2.0**level - 1
+    found = np.empty((2, len(panel)))
+    for begin in range(0, len(panel), BLOCK):
+        some = slice(begin, begin + BLOCK)
+        place, end = panel[some], last[some]
+        own = mass[place]
+        cut = np.flatnonzero(final[place] > end)
+        own[cut] *= k[place[cut]] < end[cut, None] + 0.5
+        both = terms.value(sums[some, None], tuple(power[place] for power in powers))
+        found[:, some] = [np.einsum("ij,ij->i", own, x) for x in both]
+    return found
 
 
-def _panels(terms: Terms, sums: Index, last: Array) -> Iterator[tuple[Index, Array, Index]]:
-    """Yield the sums (by place), first ranks and levels of panels on which all is smooth."""
+def _panels(terms: Terms, sums: Index, last: Array) -> Iterator[tuple[Index, Index, Array, Index]]:
+    """Yield panels on which all is smooth.
+
+    As places of sums and of their panels, and the first ranks and levels of these: many sums share
+    a panel. Places go on from one to the next.
+    """
     begin, size = _roots(float(np.max(last)))
     which, root = np.nonzero(begin <= last[:, None])
     first, level = begin[root], size[root]
-    end = terms.left(sums, last)
+    end, count = GONE * terms.shape(sums, last)[0], 0
     while len(which):
         length = POINTS * 2.0**level
         final = first + length - 1
         inside = np.minimum(final, last[which])
-        there = (terms.left(sums[which], inside) > GONE * end[which]) & (first <= inside)
-        fast = terms.slope(sums[which], first) * np.log1p(length / first) > SMOOTH
+        left, slope = terms.shape(sums[np.tile(which, 2)], np.concatenate([first, inside]))
+        there = (left[len(which) :] > end[which]) & (first <= inside)
+        fast = slope[: len(which)] * np.log1p(length / first) > SMOOTH
         split = there & (fast | (final > inside)) & (level > 0)
         done = there & ~split
-        yield which[done], first[done], level[done]
+        begins, one, place = np.unique(first[done], return_index=True, return_inverse=True)
+        yield which[done], place + count, begins, level[done][one]
+        count += len(begins)
         which, first, level = which[split], first[split], level[split] - 1
         half = first + POINTS * 2.0**level
         which, level = np.tile(which, 2), np.tile(level, 2)
