@@ -20,7 +20,8 @@ from layerwise.phenomena.emergence import (
     Widths,
     plan,
 )
-from layerwise.phenomena.emergence.twin import divisor, linear_twin, ramp, start, trace, twin
+from layerwise.phenomena.emergence.twin import divisor, linear_twin, start, trace, twin
+from layerwise.theory import scaling
 from layerwise.trace import Provenance, Trace
 from layerwise.train import log_grid
 
@@ -43,7 +44,8 @@ PER_SKILL = 4.0
 def as_theory(one: Experiment) -> Trace:
     """Return the trace of a world that follows the exact models."""
     if isinstance(one, Widths):
-        strengths = ramp(np.asarray(one.widths, dtype=float), PER_SKILL, one.n_skills)
+        ranks, widths = np.arange(1, one.n_skills + 1), np.array(one.widths)[:, None]
+        strengths = scaling.parameter_shares(ranks, widths, PER_SKILL)
         return made(one, one.widths, {"strength": strengths})
     if isinstance(one, LinearSkills):
         return trace(linear_twin(one), grid(one.steps))
@@ -148,11 +150,6 @@ def test_divisor_inverts_the_half_time_of_the_twin():
     single = Emergence(n_skills=1)
     half = float(twin(single, 6.6).half_times(1))
     assert divisor(single, half) == pytest.approx(6.6)
-
-
-def test_the_ramp_fills_one_skill_after_another():
-    found = ramp(np.array([0.0, 2.0, 4.0, 6.0, 9.0]), 4.0, 2)
-    assert found.tolist() == [[0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1]]
 
 
 @pytest.mark.parametrize("size", ["smoke", "laptop", "paper"])

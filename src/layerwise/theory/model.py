@@ -70,6 +70,15 @@ class Model(ABC):
     def parts(self) -> Iterator[Model]:
         """Yield the independent parts, in the order of ``np.ndindex`` over the blocks."""
 
+    @property
+    def fade(self) -> Array:
+        """Rate at which what is called ``conserved`` falls under weight decay; NaN for no law."""
+        return np.zeros(())
+
+    def penalty(self, state: Array) -> Array:
+        """Return what weight decay adds to the loss, for states of shape (T, *blocks, d)."""
+        return np.zeros(())
+
     @abstractmethod
     def quantity(self, name: str, state: Array) -> Array:
         """Return a quantity by name from states of shape (T, *blocks, d)."""

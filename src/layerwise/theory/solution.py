@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from layerwise import measures
 from layerwise.theory import sources
 from layerwise.theory.model import Model
 from layerwise.theory.models import Linear
@@ -211,6 +212,47 @@ class Solution:
         after = self.model.velocity(here + self.step * before)
         defect = self.step * (after - before) / 2
         return float(np.max(np.abs(defect)) / (self.step * fastest * largest))
+
+    def drift(self) -> float:
+        """Return how far what the flow conserves has moved: a check, necessary and not sufficient.
+
+        The `layerwise.measures.drift` of ``conserved``, less the fall that weight decay causes,
+        ``exp(-2 decay rate t)``; 0 for a model that conserves nothing. A flow that is late, or
+        went the wrong way from a saddle, does not move it.
+
+        Raises
+        ------
+        ValueError
+            With decay and unequal layer rates, where the fall follows no law.
+
+        Examples
+        --------
+        >>> import layerwise as lw
+        >>> sol = lw.solve(lw.Diagonal(1.0, a=0.1, b=0.5), [0.0, 2.0, 8.0], method="flow")
+        >>> sol.drift() < 1e-10, sol.rise() < 1e-14
+        (True, True)
+        """
+        if "conserved" not in self.quantities:
+            return 0.0
+        if np.any(np.isnan(self.model.fade)):
+            raise ValueError("with decay and unequal rates of the layers nothing is conserved")
+        kept = self["conserved"]
+        start = self.model.quantity("conserved", self.model.start[None])
+        time = self.t.reshape(-1, *(1,) * (kept.ndim - 1))
+        kept = np.concatenate([start, kept - start * np.expm1(-self.model.fade * time)])
+        return float(measures.drift(kept))
+
+    def rise(self) -> float:
+        """Return the largest rise of the loss from one time to the next, as a share of its largest.
+
+        With the decay term, which the flow descends too. It falls at every moment of an exact
+        flow, so more than rounding is an error; that too is necessary and not sufficient.
+        """
+        loss = self["loss"]
+        if np.any(self.model.fade):
+            loss = loss + self.model.penalty(self.state)
+        largest = float(np.max(loss))
+        return float(np.max(np.diff(loss, axis=0), initial=0.0)) / largest if largest else 0.0
 
     def cite(self) -> str:
         """Return BibTeX of the law that was used, or of the solver, and of this package."""

@@ -73,7 +73,7 @@ def solve(
         Times in units of the gradient flow: a number or an increasing sequence, not negative.
     method
         ``"exact"``: closed form, or a `NotSolvable` that lists what every law would need.
-        ``"flow"``: numerical gradient flow (relative tolerance 1e-12). ``"descent"``: gradient
+        ``"flow"``: numerical gradient flow (relative tolerance 1e-13). ``"descent"``: gradient
         descent with a finite step. ``"auto"``: exact if there is a law, else flow;
         ``solution.method`` and ``solution.law`` say which it was.
     step

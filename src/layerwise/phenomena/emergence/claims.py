@@ -11,7 +11,8 @@ import numpy as np
 from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, weigh
 from layerwise.phenomena.emergence.experiment import Emergence
 from layerwise.phenomena.emergence.results import Results
-from layerwise.phenomena.emergence.twin import PUBLISHED_DIVISOR, ramp, twin
+from layerwise.phenomena.emergence.twin import PUBLISHED_DIVISOR, twin
+from layerwise.theory import scaling
 from layerwise.trace import Trace
 
 __all__ = ["CLAIMS"]
@@ -120,10 +121,10 @@ def data(results: Results) -> Claim:
 def parameters(results: Results) -> Claim:
     """Neurons are given to the frequent skills first."""
     run = results.plan.widths
-    widths = np.asarray(run.widths, dtype=float)
+    widths, skills = np.array(run.widths)[:, None], np.arange(1, run.n_skills + 1)
     curves = [trace["strength"] for trace in results.traces(run)]
     gaps = [
-        math.sqrt(np.mean((curve - ramp(widths, per_skill, run.n_skills)) ** 2))
+        math.sqrt(np.mean((curve - scaling.parameter_shares(skills, widths, per_skill)) ** 2))
         if math.isfinite(per_skill)
         else math.nan
         for curve, per_skill in zip(curves, results.per_skill, strict=True)

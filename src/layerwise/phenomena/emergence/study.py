@@ -11,7 +11,7 @@ from layerwise.phenomena.claim import Claim, seen
 from layerwise.phenomena.emergence.claims import CLAIMS, HIDDEN
 from layerwise.phenomena.emergence.experiment import Emergence
 from layerwise.phenomena.emergence.results import Results
-from layerwise.phenomena.emergence.twin import PUBLISHED_DIVISOR, linear_twin, ramp, trace, twin
+from layerwise.phenomena.emergence.twin import PUBLISHED_DIVISOR, linear_twin, trace, twin
 from layerwise.phenomena.panel import Curve, Panel, Table, component, points, setting
 from layerwise.theory import scaling
 from layerwise.trace import Provenance, Trace
@@ -223,10 +223,9 @@ def _data(results: Results) -> Panel:
     if math.isfinite(half):
         counts = np.geomspace(of[0], of[-1], 100)
         for label, strength in (
-            ("projection n/D_c", np.minimum(counts / (2 * half), 1)),
-            ("published 1 - sqrt(1 - n/D_c)",
-             1 - np.sqrt(np.maximum(1 - counts / (half / 0.75), 0))),
-        ):  # fmt: skip
+            ("projection n/D_c", scaling.linear(1.0, counts, 2 * half)),
+            ("published 1 - sqrt(1 - n/D_c)", scaling.square_root(1.0, counts, half / 0.75)),
+        ):
             curves.append(Curve(label, (setting(counts, strength, "theory"),), "value", True))
     return Panel(
         "Limited data",
@@ -251,7 +250,7 @@ def _widths(results: Results) -> Panel:
         curves.append(points(label, widths, strengths))
         if math.isfinite(per_skill):
             fine = np.linspace(widths[0], widths[-1], 100)
-            predicted = ramp(fine, per_skill, run.n_skills)[:, k]
+            predicted = scaling.parameter_shares(k + 1, fine, per_skill)
             curves.append(Curve(label, (setting(fine, predicted, "theory"),), "value", True))
     return Panel(
         "Limited width",

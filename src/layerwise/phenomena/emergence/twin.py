@@ -8,7 +8,7 @@ from layerwise.phenomena.emergence.experiment import STEPS, Emergence, LinearSki
 from layerwise.theory import Skills, solve
 from layerwise.trace import Provenance, Trace, versions
 
-__all__ = ["PUBLISHED_DIVISOR", "divisor", "linear_twin", "ramp", "trace", "twin"]
+__all__ = ["PUBLISHED_DIVISOR", "divisor", "linear_twin", "trace", "twin"]
 
 # arXiv 2404.17563: the strength at the start is weight_std^2/3.6, and a network of three-bit skills
 # learns 22 times as slowly as the multilinear model (there written B^2 = 1/22).
@@ -63,12 +63,3 @@ def trace(model: Skills, steps: np.ndarray) -> Trace:
     solution = solve(model, steps)
     series = {"strength": solution["map"] / model.targets(model.ranks), "loss": solution["loss"]}
     return Trace(steps, series, Provenance("theory", STEPS, model.config(), versions=versions()))
-
-
-def ramp(width: np.ndarray, per_skill: float, n_skills: int) -> np.ndarray:
-    """Return R_k/S of networks of some widths, shape (widths, skills).
-
-    Every skill takes `per_skill` neurons, the most frequent skill first.
-    """
-    before = per_skill * np.arange(n_skills)
-    return np.clip((width[:, None] - before) / per_skill, 0.0, 1.0)

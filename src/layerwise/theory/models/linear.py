@@ -195,7 +195,7 @@ class Linear(Model):
         # no layer outgrows its imbalance and the largest map that the loss allows on the way
         least, most, _ = self.regression.extent
         if most == 0:
-            return 0.0
+            return 2 * max(self.rates) * self.decay
         start = self.w2 @ self.w1
         gap = math.sqrt(2 * float(self.regression.loss(start)) / least)
         largest = float(self.regression.modes[1][0]) + max(gap, float(np.linalg.norm(start, 2)))
@@ -206,6 +206,14 @@ class Linear(Model):
 
     def parts(self) -> Iterator[Linear]:
         yield self
+
+    @property
+    def fade(self) -> Array:
+        r1, r2 = self.rates
+        return np.asarray(2 * self.decay * r1 if r1 == r2 or self.decay == 0 else np.nan)
+
+    def penalty(self, state: Array) -> Array:
+        return np.asarray(self.decay / 2 * np.sum(state**2, axis=-1))
 
     def quantity(self, name: str, state: Array) -> Array:
         layers = self.split(state)

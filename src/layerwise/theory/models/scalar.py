@@ -132,6 +132,13 @@ class Scalar(Model):
         for k in np.ndindex(self.target.shape):
             yield Scalar(*(getattr(self, f.name)[k] for f in fields(self)))
 
+    @property
+    def fade(self) -> Array:
+        return 2 * self.decay[..., None]
+
+    def penalty(self, state: Array) -> Array:
+        return np.asarray(self.decay / 2 * np.sum(state**2, axis=-1))
+
     def quantity(self, name: str, state: Array) -> Array:
         a, b = self.split(state)
         match name:
