@@ -14,12 +14,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import NullFormatter
 
 from layerwise.measures import crossing_time, sharpness
 from layerwise.phenomena.base import run
 from layerwise.phenomena.depth import Depth
 
-SCALES = {2: (0.3, 0.03, 0.003), 3: (0.4, 0.2, 0.1), 4: (0.6, 0.4, 0.3)}
+SCALES = {2: (0.3, 0.03, 0.003), 3: (0.3, 0.2, 0.1), 4: (0.3, 0.4, 0.6)}  # the first is drawn
 
 figure, (course, sharp) = plt.subplots(1, 2)
 for layers, scales in SCALES.items():
@@ -27,17 +28,18 @@ for layers, scales in SCALES.items():
         traces = [run(Depth(layers=layers, scale=scale), Path(folder)).trace for scale in scales]
     halves = [float(crossing_time(one.clock, one["strength"], 0.5)) for one in traces]
     ratios = [float(sharpness(one.clock, one["strength"], 1.0)) for one in traces]
-    last = traces[-1]
     (line,) = course.plot(
-        last.clock / halves[-1], last["strength"], label=f"{layers} layers, s = {scales[-1]:g}"
+        traces[0].clock / halves[0], traces[0]["strength"], label=f"{layers} layers, s = 0.3"
     )
     sharp.loglog(scales, ratios, "o", color=line.get_color(), label=f"{layers} layers")
     if layers > 2:
         s = np.array(scales)
         guide = ratios[0] * (s / s[0]) ** (layers - 2)
         sharp.loglog(s, guide, "--", color=line.get_color(), label=f"slope {layers - 2}")
+sharp.set_yticks([0.1, 0.2, 0.5], ["0.1", "0.2", "0.5"])
+sharp.yaxis.set_minor_formatter(NullFormatter())
 course.set(title="on its own clock", xlabel="steps / half time", ylabel="strength R/S", xlim=(0, 2))
 course.legend(loc="upper left")
 sharp.set(title="sharpness", xlabel="initial scale s", ylabel=r"$(t_{90} - t_{10})/t_{50}$")
-sharp.legend(loc="lower right")
+sharp.legend(loc="lower left")
 plt.show()
