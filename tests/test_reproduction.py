@@ -114,6 +114,23 @@ def test_the_same_command_again_runs_nothing_and_gives_the_same_claims(smoke, mo
     assert [claim.id for claim in claims] == [claim["id"] for claim in json.loads(before)]
 
 
+def test_the_other_phenomena_run_end_to_end_at_smoke_size(tmp_path):
+    names = ("emergence", "depth", "collapse")
+    claims = reproduce(names, size="smoke", seeds=1, out=tmp_path / "runs", quiet=True)
+    assert [len([c for c in claims if c.phenomenon == name]) for name in names] == [10, 7, 11]
+    assert {claim.verdict for claim in claims} == {"undecided"}
+    measured = {claim.id: claim.measured for claim in claims}
+    assert measured["emergence.order"] == 1
+    assert measured["emergence.times.calibrated"] < 0.35
+    assert -1.2 < measured["depth.slope-3"] < -0.8
+    assert measured["collapse.minority"] == 1
+    assert measured["collapse.decay-budget"] > 1.5
+    page = (tmp_path / "runs" / "index.html").read_text()
+    assert all(f"<code>{claim.id}</code>" in page for claim in claims)
+    assert not list((tmp_path / "runs").glob("*checkpoint*"))
+    assert not (tmp_path / "runs" / ".pace").exists()
+
+
 def test_another_reproduction_is_not_overwritten_without_force(smoke, capsys):
     out, _ = smoke
     before = (out / "claims.json").read_bytes()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import math
 import signal
-from itertools import chain, pairwise
+from itertools import chain
 
 import numpy as np
 import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from layerwise.networks import MLP, TwoLayer, blocked_gradient
+from layerwise.networks import MLP, ResNet18, TwoLayer, blocked_gradient
 from layerwise.tasks import Parity
 from layerwise.train import (
     Epochs,
@@ -20,6 +20,7 @@ from layerwise.train import (
     Training,
     as_device,
     autograd,
+    cross_entropy,
     descend,
     log_grid,
     train,
@@ -126,7 +127,7 @@ def emerge(net, training, *, batch=1500, **more):
 @pytest.mark.parametrize("batch", [30, 1500, 10_000])  # all, a few and one of them a chunk
 @pytest.mark.parametrize("when", [1, 13, 34])
 def test_fresh_samples_resume_bit_for_bit_through_the_drop(tmp_path, when, batch):
-    training = Training("sgd", 0.05, 0.01, steps=40, points=15, drop_at=0.8)
+    training = Training("sgd", 0.05, 0.01, steps=40, points=15, drops=(0.8,))
     whole = TwoLayer(TASK.inputs, 20, std=0.3)
     wanted = emerge(whole, training, batch=batch, gradient=blocked_gradient)
 
@@ -209,20 +210,113 @@ def test_targets_that_do_not_fit_the_outputs_are_not_broadcast():
         autograd(MLP((6, 1)), X, Y)
 
 
-@pytest.mark.parametrize(("drop_at", "drop"), [(0.7, 28), (0.01, 0), (1.0, 40)])
-def test_the_learning_rate_drops_to_a_tenth_once(drop_at, drop):
-    training = Training("sgd", 0.5, steps=40, drop_at=drop_at)
+@pytest.mark.parametrize(
+    ("drops", "falls"),
+    [
+        ((), ()),
+        ((0.7,), (28,)),
+        ((0.01,), (0,)),
+        ((1 / 3, 2 / 3), (13, 27)),
+        ((0.5, 0.51), (20, 20)),
+    ],
+)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_the_learning_rate_falls_to_a_tenth_at_each_drop(drops, falls, momentum):
+    training = Training("sgd", 0.5, 0.2, steps=40, drops=drops, momentum=momentum)
     slope = torch.nn.Linear(1, 1, bias=False)
-    torch.nn.init.zeros_(slope.weight)
+    optimizer, rates, budgets = training.optimizer_for(slope), [], []
 
-    def constant(net, x, y):
-        net.weight.grad = torch.ones(1, 1)
+    def spy(net, x, y):
+        net.weight.grad = torch.zeros(1, 1)
 
     batches = Epochs(X[:, :1], Y[:, :1], 16, seed=0)
-    updates = descend(slope, batches, training, training.optimizer_for(slope), gradient=constant)
-    path = [slope.weight.item() for _ in updates]
-    rates = [before - after for before, after in pairwise(path)]
-    assert rates == pytest.approx([0.5] * drop + [0.05] * (40 - drop), rel=1e-4)
+    for step in descend(slope, batches, training, optimizer, gradient=spy):
+        if step:  # the update that was just made
+            rates.append(optimizer.param_groups[0]["lr"])
+        budgets.append(0.2 * sum(rates))
+    assert rates == [0.5 * 0.1 ** sum(k >= fall for fall in falls) for k in range(40)]
+    assert rates == [training.rate(k) for k in range(40)]
+    assert [training.decay_budget(k) for k in range(41)] == pytest.approx(budgets, rel=1e-12)
+    assert training.decay_budget() == training.decay_budget(41) == training.decay_budget(40)
+
+
+def test_momentum_is_that_of_the_formula():
+    training = Training("sgd", 0.05, 0.1, steps=30, points=2, momentum=0.8, drops=(0.5,))
+    ours, plain = net(), net()
+    run(training, ours)
+    velocities = [torch.zeros_like(p) for p in plain.parameters()]
+    batches = Epochs(X, Y, 16, seed=7)
+    for k in range(30):
+        autograd(plain, *batches(k))
+        with torch.no_grad():
+            for p, v in zip(plain.parameters(), velocities, strict=True):
+                v.mul_(0.8).add_(p.grad + 0.1 * p)
+                p.sub_((0.05 if k < 15 else 0.005) * v)
+    for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+IMAGES = torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+LABELS = torch.arange(40) % 4
+
+
+def classify(net, training, **more):
+    def look(net):
+        net.eval()
+        with torch.no_grad():
+            loss = torch.nn.functional.cross_entropy(net(IMAGES), LABELS).item()
+        net.train()
+        return {"loss": loss}
+
+    batches = Epochs(IMAGES, LABELS, 16, seed=3, drop_last=True)
+    return train(net, batches, training, look, gradient=cross_entropy, **more)
+
+
+@pytest.mark.parametrize("when", [1, 6, 13])
+def test_a_residual_network_resumes_with_its_norms_and_momentum_bit_for_bit(tmp_path, when):
+    training = Training("sgd", 0.1, 5e-3, steps=16, momentum=0.9, drops=(1 / 3, 2 / 3))
+    whole, stopped, resumed = (ResNet18(1, 4, width=2, seed=seed) for seed in (0, 0, 9))
+
+    def interrupt(step):
+        if step == when:
+            raise KeyboardInterrupt
+
+    wanted = classify(whole, training)
+    more = {"checkpoint": tmp_path / "state"}
+    with pytest.raises(KeyboardInterrupt):
+        classify(stopped, training, tick=interrupt, **more)
+    assert classify(resumed, training, **more) == wanted
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+    assert len({row["loss"] for row in wanted.rows}) == len(wanted.rows)
+
+
+def test_the_cross_entropy_is_the_mean_over_the_batch():
+    ours, plain = net(), net()
+    labels = (Y[:, 0] > 0).long()
+    for _ in range(2):  # nothing is added up
+        cross_entropy(ours, X, labels)
+    outputs = plain(X)
+    own = outputs[torch.arange(50), labels]
+    (outputs.exp().sum(1).log() - own).mean().backward()
+    for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_an_incomplete_batch_is_left_out_and_another_each_epoch():
+    x = torch.arange(10.0)[:, None]
+    kept, dropped = Epochs(x, x, 4, seed=1), Epochs(x, x, 4, seed=1, drop_last=True)
+    assert (kept.parts, dropped.parts) == (3, 2)
+    missing = []
+    for epoch in range(20):
+        seen = torch.cat([dropped(2 * epoch + part)[0] for part in range(2)])
+        same = torch.cat([kept(3 * epoch + part)[0] for part in range(2)])
+        assert torch.equal(seen, same)
+        missing.append(tuple(set(range(10)) - set(seen[:, 0].tolist())))
+    assert len(set(missing)) > 10
+    assert Epochs(x, x, 5, seed=1, drop_last=True).parts == 2
+    with pytest.raises(ValueError, match="there is no full batch of 11 in 10 samples"):
+        Epochs(x, x, 11, seed=1, drop_last=True)
 
 
 def test_what_is_due_is_observed_and_nothing_else():
@@ -347,8 +441,13 @@ def test_the_grid_is_log_spaced_whole_and_ends_at_the_ends():
         ({"learning_rate": -1.0}, "learning_rate must be finite and not negative, got -1.0"),
         ({"weight_decay": math.nan}, "weight_decay must be finite"),
         ({"steps": -3}, "steps must be at least 1, got -3"),
-        ({"drop_at": 0.0}, r"drop_at must be in \(0, 1\], got 0.0"),
-        ({"drop_at": math.nan}, r"drop_at must be in \(0, 1\]"),
+        ({"drops": (0.0,)}, r"drops must lie between 0 and 1 and increase, got \(0.0,\)"),
+        ({"drops": (1.0,)}, "drops must lie between 0 and 1"),
+        ({"drops": (0.5, 0.5)}, "drops must lie between 0 and 1"),
+        ({"drops": (math.nan,)}, "drops must lie between 0 and 1"),
+        ({"optimizer": "sgd", "momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
+        ({"optimizer": "sgd", "momentum": math.nan}, "momentum must be in"),
+        ({"momentum": 0.9}, "momentum is for sgd; adamw has its own"),
     ],
 )
 def test_bad_settings_are_refused(fields, message):

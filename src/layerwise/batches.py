@@ -16,7 +16,7 @@ from torch import Tensor
 
 __all__ = ["Batches", "Epochs", "Fresh"]
 
-Batches = Callable[[int], tuple[Tensor, Tensor]]  # of step k: inputs (n, i) and targets (n, o)
+Batches = Callable[[int], tuple[Tensor, Tensor]]  # of step k: inputs (n, ...), targets (n, ...)
 
 CHUNK_ROWS = 8192  # samples drawn at once, by measurement; another number is another random stream
 
@@ -28,11 +28,18 @@ class Epochs:
     Parameters
     ----------
     x, y
-        The data, shapes (n, inputs) and (n, outputs), on the device of the network.
+        The data, shapes (n, ...) and (n, ...), on the device of the network.
     batch
-        Batch size; every epoch keeps its last, smaller batch.
+        Batch size.
     seed
         Seed of the permutations.
+    drop_last
+        Whether an epoch leaves out its last, smaller batch, and not keeps it.
+
+    Attributes
+    ----------
+    parts
+        Batches in an epoch.
 
     Examples
     --------
@@ -41,16 +48,21 @@ class Epochs:
     [2, 2, 1, 2]
     """
 
-    def __init__(self, x: Tensor, y: Tensor, batch: int, *, seed: int) -> None:
+    def __init__(
+        self, x: Tensor, y: Tensor, batch: int, *, seed: int, drop_last: bool = False
+    ) -> None:
         if len(x) != len(y) or not len(x):
             raise ValueError(f"x and y must be as many, and some, got {len(x)} and {len(y)}")
         self.x, self.y = x, y
         self.batch, self.seed = _at_least_one(batch), seed
+        if drop_last and batch > len(x):
+            raise ValueError(f"there is no full batch of {batch} in {len(x)} samples")
+        self.parts = len(x) // batch if drop_last else math.ceil(len(x) / batch)
         self._epoch = -1
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """Return the batch of a step."""
-        epoch, part = divmod(step, math.ceil(len(self.x) / self.batch))
+        epoch, part = divmod(step, self.parts)
         if epoch != self._epoch:
             order = np.random.default_rng([self.seed, epoch]).permutation(len(self.x))
             index = torch.from_numpy(order).to(self.x.device)

@@ -17,7 +17,7 @@ from typing import Any
 
 from layerwise.files import write_file
 from layerwise.names import nearest
-from layerwise.phenomena import depth, emergence, grokking
+from layerwise.phenomena import collapse, depth, emergence, grokking
 from layerwise.phenomena.base import SIZES, Experiment, Plan, Run, run
 from layerwise.phenomena.claim import Claim
 from layerwise.show import report
@@ -26,7 +26,7 @@ from layerwise.tasks import images
 
 __all__ = ["PHENOMENA", "OutputFolderError", "reproduce"]
 
-PHENOMENA = ("emergence", "depth", "grokking")
+PHENOMENA = ("emergence", "depth", "collapse", "grokking")
 MARKER = "reproduction.json"
 NEEDED = (("torch", "torch"), ("matplotlib", "plot"), ("sklearn", "data"))  # and their extras
 
@@ -52,7 +52,8 @@ def reproduce(
     Parameters
     ----------
     phenomenon
-        One name or several of ``"emergence"``, ``"depth"``, ``"grokking"``; all by default.
+        One name or several of ``"emergence"``, ``"depth"``, ``"collapse"`` and ``"grokking"``; all
+        of them by default.
     size
         ``"smoke"`` (seconds; images: 8x8 digits), ``"laptop"`` (minutes; MNIST) or ``"paper"``
         (the published settings, up to hours on a CPU).
@@ -132,6 +133,8 @@ def _plan(name: str, size: str, say: Say) -> Plan:
             return emergence.plan(size)
         case "depth":
             return depth.plan(size)
+        case "collapse":
+            return collapse.plan(size, _coloured(say) if size == "paper" else "digits")
         case _:
             return grokking.plan(size, _data(size, say))
 
@@ -173,6 +176,15 @@ def _data(size: str, say: Say) -> str:
     for warning in heard:
         say(f"\n*** {warning.message} ***\n")
     return loaded.name
+
+
+def _coloured(say: Say) -> str:
+    """Return the data set of the published collapse: CIFAR-10, or what takes its place, said."""
+    try:
+        return images.load("cifar10").name
+    except images.DataNotFound as error:
+        say(f"\n*** NOT cifar10 ({error}): mnist takes its place ***\n")
+        return _data("paper", say)
 
 
 def _claim_folder(folder: Path, settings: dict[str, Any], *, force: bool) -> None:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 
 from layerwise.batches import Batches, Epochs, Fresh
 from layerwise.files import write_file
+from layerwise.optimizers import Descent, Optimizer
 
 __all__ = [
     "Batches",
@@ -30,6 +33,7 @@ __all__ = [
     "Training",
     "as_device",
     "autograd",
+    "cross_entropy",
     "descend",
     "log_grid",
     "train",
@@ -50,14 +54,23 @@ class Training:
     ----------
     optimizer
         ``"adamw"`` (decoupled decay), ``"adam"`` (coupled L2 decay) or ``"sgd"``.
-    learning_rate, weight_decay
-        As in ``torch.optim``.
+    learning_rate, weight_decay, momentum
+        As in ``torch.optim``; decay acts on every parameter, momentum is for ``"sgd"`` alone.
     steps
         Number of updates.
     points
         About how many times the network is evaluated, log-spaced over the steps.
-    drop_at
-        Share of the steps after which the learning rate is a tenth, in (0, 1]; 1 for never.
+    drops
+        Shares of the steps, between 0 and 1 and in order, after each of which the learning rate
+        falls to a tenth of what it was.
+
+    Examples
+    --------
+    >>> training = Training("sgd", 0.1, 5e-3, steps=1380, momentum=0.9, drops=(1 / 3, 2 / 3))
+    >>> [round(training.rate(step), 9) for step in (0, 459, 460, 919, 920, 1379)]
+    [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    >>> round(training.decay_budget(), 9)
+    0.2553
     """
 
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -65,7 +78,8 @@ class Training:
     weight_decay: float = 0.0
     steps: int = 1000
     points: int = 110
-    drop_at: float = 1.0
+    momentum: float = 0.0
+    drops: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("adamw", "adam", "sgd"):
@@ -77,49 +91,45 @@ class Training:
         for name in ("steps", "points"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0.0 < self.drop_at <= 1.0:
-            raise ValueError(f"drop_at must be in (0, 1], got {self.drop_at}")
+        if not 0.0 <= self.momentum < 1.0:
+            raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum is for sgd; {self.optimizer} has its own")
+        edges = (0.0, *self.drops, 1.0)
+        if not all(share < later for share, later in pairwise(edges)):
+            raise ValueError(f"drops must lie between 0 and 1 and increase, got {self.drops}")
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of the update of `step`."""
+        return self.learning_rate * DROP ** sum(step >= fall for fall in self._falls())
+
+    def decay_budget(self, step: int | None = None) -> float:
+        """Return the sum of learning rate x weight decay over the updates before `step`, or all.
+
+        Without momentum m that is the e-foldings by which decay alone shrinks the weights; with it,
+        they are 1/(1 - m) times as many.
+        """
+        end = self.steps if step is None else step
+        edges = [min(fall, end) for fall in (0, *self._falls(), self.steps)]
+        return self.weight_decay * sum(
+            self.rate(start) * (stop - start) for start, stop in pairwise(edges)
+        )
+
+    def _falls(self) -> tuple[int, ...]:
+        return tuple(round(share * self.steps) for share in self.drops)
 
     def optimizer_for(self, net: nn.Module) -> Optimizer:
         """Return the optimiser over the parameters of `net`."""
-        if self.optimizer == "sgd":
+        if self.optimizer == "sgd" and not self.momentum:
             return Descent(net, self.learning_rate, self.weight_decay)
-        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[self.optimizer]
-        return kind(
+        kinds = {
+            "adamw": torch.optim.AdamW,
+            "adam": torch.optim.Adam,
+            "sgd": partial(torch.optim.SGD, momentum=self.momentum),
+        }
+        return kinds[self.optimizer](
             net.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
-
-
-class Descent:
-    """Plain gradient descent ``w <- w - rate (gradient + decay w)``, as ``torch.optim.SGD``.
-
-    `torch.optim` wraps every step in hooks and profiling, which take a sixth of the time of a whole
-    step of a network of two layers of a few hundred neurons.
-    """
-
-    def __init__(self, net: nn.Module, learning_rate: float, weight_decay: float) -> None:
-        self.parameters = list(net.parameters())
-        self.param_groups = [{"lr": learning_rate, "weight_decay": weight_decay}]
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Update every parameter by its gradient."""
-        (group,) = self.param_groups
-        for p in self.parameters:
-            if group["weight_decay"]:
-                p.grad.add_(p, alpha=group["weight_decay"])
-            p.add_(p.grad, alpha=-group["lr"])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs to know."""
-        return {"param_groups": self.param_groups}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self.param_groups = state["param_groups"]
-
-
-Optimizer = torch.optim.Optimizer | Descent
 
 
 @dataclass(frozen=True)
@@ -169,6 +179,12 @@ def autograd(net: nn.Module, x: Tensor, y: Tensor) -> None:
     nn.functional.mse_loss(output, y.expand_as(output)).backward()
 
 
+def cross_entropy(net: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Fill the gradients with those of the mean cross-entropy of the labels `y`, int64 (n,)."""
+    net.zero_grad(set_to_none=True)
+    nn.functional.cross_entropy(net(x), y).backward()
+
+
 def descend(
     net: nn.Module,
     batches: Batches,
@@ -179,12 +195,10 @@ def descend(
     start: int = 0,
 ) -> Iterator[int]:
     """Yield k = start, start + 1, ..., steps, the network standing after k updates each time."""
-    drop = round(training.drop_at * training.steps)
     for k in range(start, training.steps):
         yield k
-        if k == drop:
-            for group in optimizer.param_groups:
-                group["lr"] = DROP * training.learning_rate
+        for group in optimizer.param_groups:
+            group["lr"] = training.rate(k)
         gradient(net, *batches(k))
         optimizer.step()
     yield training.steps

@@ -5,6 +5,25 @@ number has one meaning everywhere.
 """
 
 from layerwise.measures.balance import drift, imbalance, pair_imbalance
+from layerwise.measures.collapse import (
+    NC2,
+    ClassMoments,
+    Collapse,
+    Estimate,
+    Moments,
+    Simplex,
+    bias_collapse,
+    centred_spectrum,
+    d_lr,
+    nc1,
+    nc2,
+    nc3,
+    nc3_zhu,
+    nc4,
+    neural_collapse,
+    simplex,
+    top_energy,
+)
 from layerwise.measures.kernel import kernel_distance
 from layerwise.measures.modes import alignment, mode_strengths, skill_strength
 from layerwise.measures.rank import (
@@ -17,8 +36,17 @@ from layerwise.measures.scale import gain, gamma_plus, magnitude, product, weigh
 from layerwise.measures.timing import crossing_time, delay_ratio, first_reached, sharpness
 
 __all__ = [
+    "NC2",
+    "ClassMoments",
+    "Collapse",
+    "Estimate",
+    "Moments",
+    "Simplex",
     "alignment",
+    "bias_collapse",
+    "centred_spectrum",
     "crossing_time",
+    "d_lr",
     "delay_ratio",
     "drift",
     "effective_rank",
@@ -29,12 +57,20 @@ __all__ = [
     "kernel_distance",
     "magnitude",
     "mode_strengths",
+    "nc1",
+    "nc2",
+    "nc3",
+    "nc3_zhu",
+    "nc4",
+    "neural_collapse",
     "numerical_rank",
     "pair_imbalance",
     "product",
     "rank_of_spectrum",
     "sharpness",
+    "simplex",
     "skill_strength",
     "stable_rank",
+    "top_energy",
     "weight_to_target",
 ]

@@ -244,7 +244,7 @@ class Widths(Experiment):
         history = train(
             net,
             Fresh(task.sample, self.batch, seed=self.seed, device=place),
-            Training("adam", self.learning_rate, steps=self.steps, drop_at=0.7),
+            Training("adam", self.learning_rate, steps=self.steps, drops=(0.7,)),
             observe,
             gradient=stacked_gradient,
             due=(self.steps,),
