@@ -2,10 +2,10 @@
 Neural collapse: the features of a network find a simplex
 =========================================================
 
-A ResNet18 of width 8 learns 768 of scikit-learn's digits, and trains on. The features of each class
-draw together (NC1), the class means go to the corners of a simplex (NC2), the classifier to the
-means (NC3). Right: the ten class means, folded to the plane so that the corners of a perfect simplex
-are those of a regular polygon.
+A ResNet18 of width 8 learns 768 of scikit-learn's digits, and trains on. The features of each
+class draw together (NC1), the class means go to the corners of a simplex (NC2), the classifier to
+the means (NC3). Right: the ten class means, folded to the plane so that the corners of a perfect
+simplex are those of a regular polygon.
 
 The training takes about ten seconds.
 """  # noqa: D205, D400

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from layerwise.measures import crossing_time, first_reached
-from layerwise.phenomena import depth, emergence, grokking
+from layerwise.phenomena import collapse, depth, emergence, grokking
 from layerwise.phenomena.base import Plan, Run, run
 from layerwise.phenomena.grokking.experiment import FIT, GENERAL
 from layerwise.show.figures import draw
@@ -31,18 +31,22 @@ def plan(name: str, size: str, data: str) -> Plan:
             return emergence.plan(size)
         case "depth":
             return depth.plan(size)
+        case "collapse":
+            return collapse.plan(size, data)
         case _:
             return grokking.plan(size, data)
 
 
 def times(run: Run) -> dict[str, object]:
-    """Return the steps at which accuracies or strengths reach their levels."""
+    """Return the clock at which accuracies or strengths reach their levels."""
     trace = run.trace
     if isinstance(run.experiment, grokking.Grokking):
         return {
             "t_fit": first_reached(trace.clock, trace["train_accuracy"], FIT),
             "t85": first_reached(trace.clock, trace["test_accuracy"], GENERAL),
         }
+    if isinstance(run.experiment, collapse.Collapse):
+        return {"t_fit": first_reached(trace.clock, trace["train_accuracy"], 1.0)}
     return {
         f"half times of {name}": said(crossing_time(trace.clock, trace[name], 0.5))
         for name in trace
@@ -56,7 +60,7 @@ def line(run: Run) -> dict[str, object]:
         "run": run.folder.name,
         **times(run),
         "last_step": trace.clock[-1],
-        **{f"last {name}": said(trace[name][-1]) for name in trace},
+        **{f"last {name}": said(trace[name][-1]) for name in trace if trace[name].ndim <= 2},
         **origin.config,
         "data": origin.data,
         **{f"version_{name}": text for name, text in origin.versions.items()},
