@@ -13,7 +13,7 @@ from layerwise.phenomena.base import Run
 from layerwise.phenomena.claim import Verdict
 from layerwise.phenomena.collapse import CLAIMS, Collapse, LinearFeatures, Results, plan
 from layerwise.phenomena.collapse.study import _folded
-from layerwise.phenomena.collapse.twin import half_times, limits, offset, trace
+from layerwise.phenomena.collapse.twin import trace, twin
 from layerwise.trace import Provenance, Trace
 
 IDS = [
@@ -54,9 +54,13 @@ def free(one, decay):
     t = np.linspace(0, one.learning_rate * one.steps, 200)
     exact = trace(one, t)["strength"] if not decay else np.repeat(limits(one)[None], 200, axis=0)
     nc1 = min(one.start, 1.0) ** 4
-    series = {"strength": exact, "nc1": np.full(200, nc1), "nc3": np.full(200, offset(C)),
+    series = {"strength": exact, "nc1": np.full(200, nc1), "nc3": np.full(200, 0.2),
               "nc3_centred": np.full(200, nc1)}  # fmt: skip
     return Trace(t, series, Provenance("network", "time"))
+
+
+def limits(one):
+    return twin(one).optimum().modes / np.sqrt(one.n_per_class)
 
 
 def network(one, last):
@@ -135,7 +139,9 @@ def test_the_exact_modes_are_sigmoids_of_the_published_rate():
     s, t = np.sqrt(one.n_per_class), np.array([0.0, 50.0, 100.0])
     wanted = 1 / (1 + (s / start - 1) * np.exp(-2 * s * t[:, None] / 50))
     assert trace(one, t)["strength"] == pytest.approx(wanted, rel=1e-9)
-    assert half_times(one) == pytest.approx(50 * np.log(s / start - 1) / (2 * s), rel=1e-9)
+    assert twin(one).learning_times(0.5) == pytest.approx(
+        50 * np.log(s / start - 1) / (2 * s), rel=1e-9
+    )
 
 
 def test_limits_are_those_of_the_optimum():
@@ -143,7 +149,6 @@ def test_limits_are_those_of_the_optimum():
     s = np.sqrt([40, 20, 10])
     assert limits(one)[:3] == pytest.approx((s - 2.7) / s)
     assert limits(one)[3:].tolist() == [0, 0]
-    assert offset(10) == pytest.approx(0.1026, abs=1e-4)
 
 
 def test_a_perfect_simplex_is_drawn_as_a_regular_polygon():

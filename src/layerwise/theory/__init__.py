@@ -4,7 +4,16 @@ from layerwise.theory import errata, scaling, starts
 from layerwise.theory.errors import NotSolvable
 from layerwise.theory.fit import Fit, fit
 from layerwise.theory.model import Model
-from layerwise.theory.models import Deep, DeepLinear, Diagonal, Linear, Scalar, Shallow, Skills
+from layerwise.theory.models import (
+    Deep,
+    DeepLinear,
+    Diagonal,
+    Features,
+    Linear,
+    Scalar,
+    Shallow,
+    Skills,
+)
 from layerwise.theory.regime import Regime
 from layerwise.theory.solution import Solution
 from layerwise.theory.solve import solve
@@ -16,6 +25,7 @@ __all__ = [
     "Deep",
     "DeepLinear",
     "Diagonal",
+    "Features",
     "Fit",
     "Linear",
     "Model",

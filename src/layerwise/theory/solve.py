@@ -26,12 +26,22 @@ from layerwise.theory.laws import (
     two_valued,
 )
 from layerwise.theory.model import Model
-from layerwise.theory.models import Deep, DeepLinear, Diagonal, Linear, Scalar, Shallow, Skills
+from layerwise.theory.models import (
+    Deep,
+    DeepLinear,
+    Diagonal,
+    Features,
+    Linear,
+    Scalar,
+    Shallow,
+    Skills,
+)
 from layerwise.theory.models.deep import EQUAL
 from layerwise.theory.orbits.aligned import AlignedGrams
 from layerwise.theory.orbits.balanced import BalancedGrams
 from layerwise.theory.orbits.deep import EqualChains, TwoLayers, chains, one_layer
 from layerwise.theory.orbits.depth import EqualLayers
+from layerwise.theory.orbits.features import Collapsed, Weighted
 from layerwise.theory.orbits.low_rank import LowRankGrams
 from layerwise.theory.orbits.network import Network
 from layerwise.theory.orbits.orbit import Orbit, States
@@ -68,7 +78,7 @@ def solve(
     Parameters
     ----------
     model
-        A `Shallow`, `Diagonal`, `Scalar`, `Deep`, `Linear`, `DeepLinear` or `Skills`.
+        A `Shallow`, `Diagonal`, `Scalar`, `Deep`, `Linear`, `DeepLinear`, `Skills` or `Features`.
     t
         Times in units of the gradient flow: a number or an increasing sequence, not negative.
     method
@@ -169,6 +179,8 @@ def _exact(model: Model, t: Array) -> tuple[Exact | None, tuple[Assumption, ...]
             return _network(model, structure, t), structure.assumptions
         case DeepLinear():
             return _deep_linear(model, t)
+        case Features():
+            return _features(model, t)
     return None, ()
 
 
@@ -226,6 +238,24 @@ def _deep_linear(model: DeepLinear, t: Array) -> tuple[Exact | None, tuple[Assum
         return None, (along, equal)
     orbit = EqualChains(model, found)
     return Exact("deep modes", orbit, (along, equal), found.unexcited), (along, equal)
+
+
+def _features(model: Features, t: Array) -> tuple[Exact | None, tuple[Assumption, ...]]:
+    needed = tuple(
+        Assumption(name, off <= allowed, off, allowed, why)
+        for name, off, allowed, why in model.needed
+    )
+    if not all(item.holds for item in needed):
+        return None, needed
+    if model.weights is None:
+        law = "margin" if model.loss == "ce" else "modes"
+        return Exact(law + " with decay" * any(model.decay), Collapsed(model), needed), needed
+    exact, further = _exact(model.linear, t)
+    needed = needed + further
+    if exact is None:
+        return None, needed
+    orbit = Weighted(model, exact.orbit)
+    return replace(exact, orbit=orbit, assumptions=needed), needed
 
 
 def _decayed(model: Scalar, t: Array) -> tuple[str, Array]:

@@ -8,7 +8,16 @@ import numpy.typing as npt
 from layerwise.theory.errors import NotSolvable
 from layerwise.theory.laws import depth, pair, shallow
 from layerwise.theory.model import Model
-from layerwise.theory.models import Deep, DeepLinear, Diagonal, Linear, Scalar, Shallow, Skills
+from layerwise.theory.models import (
+    Deep,
+    DeepLinear,
+    Diagonal,
+    Features,
+    Linear,
+    Scalar,
+    Shallow,
+    Skills,
+)
 from layerwise.theory.orbits.orbit import Orbit
 
 __all__ = ["moments", "time_to"]
@@ -101,7 +110,11 @@ def moments(model: Model, orbit: Orbit, t: Array, share: float) -> Array:
         raise ValueError(f"share must lie between 0 and 1, got {share}")
     if isinstance(model, Skills):
         return model.time_to(model.ranks, share)
-    if not isinstance(model, (Linear, DeepLinear)):
+    if isinstance(model, Features):
+        if model.solvable:
+            return model.learning_times(share)
+        name, goal = model.milestone(share)
+    elif not isinstance(model, (Linear, DeepLinear)):
         try:
             return time_to(model, level=share * model.target)  # type: ignore[attr-defined]
         except NotSolvable:

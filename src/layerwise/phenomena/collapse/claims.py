@@ -11,7 +11,7 @@ import numpy as np
 
 from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, weigh
 from layerwise.phenomena.collapse.results import Results
-from layerwise.phenomena.collapse.twin import half_times, limits
+from layerwise.phenomena.collapse.twin import twin
 
 __all__ = ["CLAIMS"]
 
@@ -84,7 +84,8 @@ def linear_modes(results: Results) -> Claim:
     """Classes of free features are learned as the exact modes say; stages need unequal classes."""
     run, equal = results.plan.modes, results.plan.balanced
     measured = results.half_times(run)
-    predicted = np.array([half_times(replace(run, seed=seed)) for seed in range(results.seeds)])
+    twins = [twin(replace(run, seed=seed)) for seed in range(results.seeds)]
+    predicted = np.array([one.learning_times(0.5) for one in twins])
     together = results.half_times(equal)
     return weigh(
         results,
@@ -105,7 +106,8 @@ def minority(results: Results) -> Claim:
     agree = []
     for run in results.plan.minorities:
         alive = results.final(run, "strength") > ALIVE
-        agree.append(np.mean(alive == (limits(run) > ALIVE), axis=1))
+        limits = twin(run).optimum().modes / np.sqrt(run.n_per_class)
+        agree.append(np.mean(alive == (limits > ALIVE), axis=1))
     decays = ", ".join(
         f"{sum(run.n_per_class) * run.decay[0]:g}" for run in results.plan.minorities
     )

@@ -11,8 +11,9 @@ from layerwise.phenomena.claim import Claim
 from layerwise.phenomena.collapse.claims import CLAIMS
 from layerwise.phenomena.collapse.experiment import Collapse
 from layerwise.phenomena.collapse.results import Results
-from layerwise.phenomena.collapse.twin import half_times, offset, trace
+from layerwise.phenomena.collapse.twin import trace, twin
 from layerwise.phenomena.panel import Curve, Panel, component, points, setting
+from layerwise.theory import Features
 from layerwise.trace import Provenance, Trace
 
 __all__ = ["study"]
@@ -24,6 +25,7 @@ MEASURES = {
     "NC2 angles": "angle",
     "NC3": "nc3",
 }
+SOME = (1e-6, 1e-6)  # decay that leaves the optimum as it is without any
 LOW = 1e-3  # bottom of the panels of measures
 
 
@@ -205,7 +207,7 @@ def _accuracy(results: Results) -> Panel:
 def _modes(results: Results) -> Panel:
     run = results.plan.modes
     traces = results.traces(run)
-    last = 1.3 * float(np.max(half_times(run)))
+    last = 1.3 * float(np.max(twin(run).learning_times(0.5)))
     t = np.linspace(0, last, 300)
     exact = (trace(run, t),)
     labels = [f"{count} samples" for count in run.n_per_class]
@@ -272,9 +274,10 @@ def _duality(results: Results) -> Panel:
     run = results.plan.starts[1]
     traces = results.traces(run)
     t = traces[0].clock[1:].astype(float)
+    classes, samples = len(run.n_per_class), run.n_per_class[0]
     level = Trace(
         t,
-        {"nc3": np.full(len(t), offset(len(run.n_per_class)))},
+        {"nc3": np.full(len(t), Features(classes, samples, run.dim, decay=SOME).optimum().nc3)},
         Provenance("theory", TIME),
     )
     return Panel(

@@ -21,7 +21,8 @@ it is from ``x = ln A + ln(2 ln A)``, the nearer bound where x_0 > 0 and t is la
 ``A = max(e, e^{x_0}/x_0 if x_0 > 1) + 2t/sqrt n``. Short ways are summed by quadrature.
 
 **Squared error** ``(1/2N) |W H - Y|^2 + (l/2)(|W|^2 + |H|^2)``, Y the one-hot labels (C, N): no law
-of its own. The samples are one-hot inputs of variance 1/N to a two-layer network,
+of its own but on modes, see `features_modes`. The samples are one-hot inputs of variance 1/N to a
+two-layer network,
 
     lw.Linear(w1=H, w2=W, cross=Y/N, input_cov=np.eye(N)/N, decay=l),
 

@@ -7,9 +7,19 @@ irreducible part, and time is that of the gradient flow ``dw/dt = -dLoss/dw``.
 from layerwise.theory.models.deep import Deep
 from layerwise.theory.models.deep_linear import DeepLinear
 from layerwise.theory.models.diagonal import Diagonal
+from layerwise.theory.models.features import Features
 from layerwise.theory.models.linear import Linear
 from layerwise.theory.models.scalar import Scalar
 from layerwise.theory.models.shallow import Shallow
 from layerwise.theory.models.skills import Skills
 
-__all__ = ["Deep", "DeepLinear", "Diagonal", "Linear", "Scalar", "Shallow", "Skills"]
+__all__ = [
+    "Deep",
+    "DeepLinear",
+    "Diagonal",
+    "Features",
+    "Linear",
+    "Scalar",
+    "Shallow",
+    "Skills",
+]
