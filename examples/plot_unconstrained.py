@@ -1,6 +1,6 @@
 """
 Unconstrained features: the collapse that decay allows, and when classes get there
-=================================================================================
+==================================================================================
 
 Features that are free to move, and a classifier on top, both with weight decay. Their optimum is a
 collapse that shrinks with decay and is gone at one threshold, whatever the loss. Behind more linear
