@@ -26,6 +26,7 @@ bench: .venv/benchmarked
 	$(BIN)/python benchmarks/theory_speed.py
 	$(BIN)/python benchmarks/emergence_step.py
 	$(BIN)/python benchmarks/scaling_sums.py
+	$(BIN)/python benchmarks/collapse_measures.py
 
 docs: .venv/documented
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html

@@ -38,7 +38,7 @@ extensions = [
     "sphinx-mathjax-offline",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_collapse_definitions.md"]  # the latter is part of a page
 default_role = "py:obj"
 
 html_theme = "furo"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from layerwise.measures.arrays import Array
 from layerwise.measures.collapse.classes import Classes, in_dtype, row_blocks
@@ -17,6 +20,7 @@ __all__ = [
     "between_means",
     "double_products",
     "squared_distances",
+    "whitened_draws",
 ]
 
 
@@ -34,18 +38,21 @@ class Between:
 
     Attributes
     ----------
-    centre, offsets, gram
-        ``mu_G`` (d,), ``A`` (C, d) and ``A A^T`` (C, C).
-    most
-        The largest rank of A: a centre that is the mean of the means takes one direction.
+    centre, offsets
+        ``mu_G`` (d,) and ``A`` (C, d).
+    size
+        What remains of them in two numbers.
     """
 
     xp: Any
     centre: Array
     offsets: Array
-    gram: Array
-    most: int
     size: Size
+
+    @cached_property
+    def gram(self) -> Array:
+        """Return ``A A^T`` (C, C)."""
+        return self.xp.matmul(self.offsets, self.xp.matrix_transpose(self.offsets))
 
     def means(self, dtype: Any) -> Array:
         """Return the class means (C, d)."""
@@ -84,15 +91,13 @@ def between(classes: Classes, weighted: bool) -> Between:
 
 def between_means(xp: Any, means: Array, counts: Array, weighted: bool) -> Between:
     """Return the geometry of class means (C, d) in float64, which it overwrites."""
-    C, d = means.shape
+    C = means.shape[0]
     share = counts / xp.sum(counts) if weighted else xp.full_like(counts, 1 / C)
     mean_square = float(xp.sum(xp.vecdot(means, means))) / C
     centre = xp.matmul(share, means)
     means -= centre
-    gram = xp.matmul(means, xp.matrix_transpose(means))
-    trace = float(xp.mean(xp.linalg.diagonal(gram)))
-    most = min(C if weighted else C - 1, d)
-    return Between(xp, centre, means, gram, most, Size(trace, mean_square))
+    trace = float(xp.sum(xp.vecdot(means, means))) / C
+    return Between(xp, centre, means, Size(trace, mean_square))
 
 
 def axes_of(shape: Between, eps: float, work: Any) -> Axes:
@@ -103,16 +108,10 @@ def axes_of(shape: Between, eps: float, work: Any) -> Axes:
     """
     xp, offsets = shape.xp, shape.offsets
     C, d = offsets.shape
-    few = d < C
-    inner = xp.matmul(xp.matrix_transpose(offsets), offsets) if few else shape.gram
-    values, vectors = xp.linalg.eigh(inner)
-    rounding = C * float(xp.finfo(xp.float64).eps) * float(values[-1])
-    least = max(rounding, C * eps**2 * shape.size.mean_square)
-    rank = min(int(xp.count_nonzero(values > least)), shape.most)
-    vectors = vectors[:, vectors.shape[1] - rank :]
+    values, vectors = _eigenvectors(shape, eps)
+    rank, few = values.shape[0], d < C
     kinds = {"dtype": work, "device": offsets.device}
     rows, coordinates = xp.empty((rank, d), **kinds), xp.empty((C, rank), **kinds)
-    values = xp.empty(rank, dtype=xp.float64, device=offsets.device)
     for part in row_blocks((rank, d)):
         chosen = vectors[:, part]
         if few:
@@ -127,6 +126,42 @@ def axes_of(shape: Between, eps: float, work: Any) -> Axes:
         coordinates[:, part] = xp.astype(along, work)
         values[part] = squares / C
     return Axes(rows, values, coordinates)
+
+
+def whitened_draws(
+    shape: Between, eps: float, work: Any, probes: int, seed: int
+) -> tuple[Array, int]:
+    """Return ``z^T B`` (probes, d) of random signs z, with ``B^T B = Sigma_B^+``, and its rank."""
+    xp = shape.xp
+    C, d = shape.offsets.shape
+    values, vectors = _eigenvectors(shape, eps)
+    rank = values.shape[0]
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (probes, rank)).tolist()
+    signs = xp.asarray(signs, dtype=xp.float64, device=values.device)
+    rows = xp.reshape(signs, (probes, rank)) / xp.sqrt(values)
+    if d < C:
+        rows = xp.matmul(rows, xp.matrix_transpose(vectors))
+    else:
+        rows = xp.matmul(rows / xp.sqrt(C * values), xp.matrix_transpose(vectors))
+        rows = xp.matmul(rows, shape.offsets)
+    return xp.astype(rows, work), rank
+
+
+def _eigenvectors(shape: Between, eps: float) -> tuple[Array, Array]:
+    """Return the eigenvalues of ``Sigma_B`` above rounding, and the eigenvectors they come with.
+
+    Those of the smaller of ``A A^T`` and ``A^T A``, as columns.
+    """
+    xp, offsets = shape.xp, shape.offsets
+    C, d = offsets.shape
+    inner = xp.matmul(xp.matrix_transpose(offsets), offsets) if d < C else shape.gram
+    values, vectors = xp.linalg.eigh(inner)
+    rounding = C * float(xp.finfo(xp.float64).eps) * float(values[-1])
+    least = max(rounding, C * eps**2 * shape.size.mean_square)
+    # the offsets, weighted or not, sum to zero
+    rank = min(int(xp.count_nonzero(values > least)), C - 1)
+    dropped = values.shape[0] - rank
+    return values[dropped:] / C, vectors[:, dropped:]
 
 
 def squared_distances(xp: Any, gram: Array) -> Array:

@@ -69,7 +69,7 @@ def nc3_of(xp: Any, offsets: Array, weight: Array, centre_weight: bool) -> float
     double = xp.float64
     middle = xp.zeros(weight.shape[1], dtype=double, device=weight.device)
     if centre_weight:
-        middle = xp.mean(weight, axis=0, dtype=double)
+        middle = xp.sum(weight, axis=0, dtype=double) / weight.shape[0]
     parts = list(row_blocks(weight.shape))
 
     def rows(part: slice) -> Array:

@@ -83,9 +83,10 @@ def neural_collapse(
     third = nc3_of(xp, shape.offsets, weight, centre_weight)
     moved = bias_of(xp, shape.centre, weight, bias)
     answers = Answers.of(classes, shape, weight, rows, bias)
+    del rows  # what is large and in float64 would double the memory of the pass
     axes = axes_of(shape, classes.eps, work)
     means, size = shape.means(work), shape.size
-    del shape, rows  # in float64 they would double the memory of the pass
+    del shape
     judge = Judgement(answers, axes).mismatches
     spread, energy, mismatches = within(classes, means, axes.rows, judge)
     rank = axes.rows.shape[0]
@@ -208,9 +209,12 @@ def _reach(xp: Any, gap: Array, gram: Array, given: Array) -> Array:
         answer = given[part]
         slope = (xp.take(squares, answer)[:, None] + squares[None, :]) * (1 + ROUNDING)
         slope -= 2 * xp.take(gram, answer, axis=0)
-        rival = (others[None, :] != answer[:, None]) & (slope > 0)
-        ratio = gap[part, :] / xp.sqrt(xp.where(rival, slope, xp.ones_like(slope)))
-        found[part] = xp.min(xp.where(rival, ratio, xp.full_like(ratio, math.inf)), axis=1)
+        never = xp.full_like(slope, math.inf)
+        level = xp.where(gap[part, :] > 0, never, xp.zeros_like(slope))
+        steep = slope > 0
+        ratio = gap[part, :] / xp.sqrt(xp.where(steep, slope, xp.ones_like(slope)))
+        ratio = xp.where(steep, ratio, level)
+        found[part] = xp.min(xp.where(others[None, :] == answer[:, None], never, ratio), axis=1)
     return found
 
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from layerwise.measures.arrays import Array, as_arrays, need
-from layerwise.measures.collapse.classes import detached, need_finite, row_blocks
+from layerwise.measures.collapse.classes import detached, need_finite, need_samples, row_blocks
 from layerwise.measures.collapse.estimate import Estimate
 
 __all__ = ["centred_spectrum", "d_lr", "top_energy"]
@@ -45,7 +45,7 @@ def top_energy(features: Array, k: int) -> float:
     squares = centred_spectrum(features) ** 2
     xp, squares = as_arrays(squares)
     total = float(xp.sum(squares))
-    return float(xp.sum(squares[:k])) / total if total > 0 else math.nan
+    return float(xp.sum(squares[: min(k, squares.shape[0])])) / total if total > 0 else math.nan
 
 
 def d_lr(features: Array, logits: Array, cut: float = 0.05) -> Estimate:
@@ -104,10 +104,7 @@ def d_lr(features: Array, logits: Array, cut: float = 0.05) -> Estimate:
 def _samples(values: Array, name: str = "features") -> tuple[Any, Array]:
     """Return samples (N, k) that were checked; wide ones as (N, N) with the same kernel."""
     xp, values = as_arrays(detached(values))
-    need(
-        values.ndim == 2 and 0 not in values.shape,
-        f"{name} must have the shape (N, k), not empty, got {tuple(values.shape)}",
-    )
+    need_samples(values, f"{name} (N, k)")
     need_finite(values, name)
     N, width = values.shape
     if width > N:

@@ -7,10 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from layerwise.measures.arrays import Array, need
-from layerwise.measures.collapse.between import Size, axes_of, between, squared_distances
+from layerwise.measures.collapse.between import (
+    Size,
+    axes_of,
+    between,
+    squared_distances,
+    whitened_draws,
+)
 from layerwise.measures.collapse.classes import Classes, classes_of, in_dtype, need_two
 from layerwise.measures.collapse.estimate import Estimate
 
@@ -91,21 +95,19 @@ def nc1(
     classes = need_two(classes_of(features, labels), every=False)
     xp, work = classes.xp, classes.work
     shape = between(classes, weighted)
+    if probes is not None:
+        rows, rank = whitened_draws(shape, classes.eps, work, probes, seed)
+        spread, energy, _ = within(classes, shape.means(work), rows)
+        return probed(spread, energy, shape.size, rank)
     axes = axes_of(shape, classes.eps, work)
-    means, rank = shape.means(work), axes.rows.shape[0]
-    if form != "projected":
-        spread, _, _ = within(classes, means, axes.rows[:0, :])
-        if form == "quotient":
-            return quotient(spread, shape.size, rank)
+    rank = axes.rows.shape[0]
+    rows = axes.rows if form == "projected" else axes.rows[:0, :]
+    spread, energy, _ = within(classes, shape.means(work), rows)
+    if form == "quotient":
+        return quotient(spread, shape.size, rank)
+    if form == "cdnv":
         return cdnv(spread, squared_distances(xp, shape.gram), shape.size, rank)
-    if probes is None:
-        spread, energy, _ = within(classes, means, axes.rows)
-        return projected(spread, energy / axes.values, shape.size)
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (probes, rank)).tolist()
-    signs = xp.asarray(signs, dtype=xp.float64, device=means.device)
-    signs = xp.reshape(signs, (probes, rank)) / xp.sqrt(axes.values)
-    spread, energy, _ = within(classes, means, xp.matmul(xp.astype(signs, work), axes.rows))
-    return probed(spread, energy, shape.size, rank)
+    return projected(spread, energy / axes.values, shape.size)
 
 
 @dataclass(frozen=True, eq=False)
