@@ -221,3 +221,12 @@ def test_one_skill_alone_ends_once_it_is_learned(tmp_path):
     found = single.measure(tmp_path / "a", "cpu", print_nothing)
     assert found["strength"][-1, 0] > 0.95
     assert found.clock[-1] < 1500
+
+
+def test_what_is_no_task_is_refused_before_any_work():
+    with pytest.raises(ValueError, match="more skill bits than there are"):
+        Emergence(n_skills=20, skill_bits=3)
+    with pytest.raises(ValueError, match="alpha must be positive"):
+        Emergence(alpha=0.0)
+    with pytest.raises(ValueError, match="data_size must be 0"):
+        Emergence(data_size=-1)

@@ -60,7 +60,14 @@ class Depth(Experiment):
     def name(self) -> str:
         return f"depth-{self.layers}layers-scale{self.scale:g}"
 
+    def __post_init__(self) -> None:
+        if self.layers < 1:
+            raise ValueError(f"layers must be at least 1, got {self.layers}")
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"scale must be positive and finite, got {self.scale}")
+
     def work(self) -> int:
+        # what runs were seen to need, by the laws of their depth
         expected = {2: 150 - 55 * math.log(self.scale), 3: 80 / self.scale, 4: 40 / self.scale**2}
         return min(self.steps, round(1.3 * expected.get(self.layers, self.steps)))
 

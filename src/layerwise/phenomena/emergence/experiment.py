@@ -64,6 +64,11 @@ class Emergence(Experiment):
     samples: int = 1000
     draw: int = 0
 
+    def __post_init__(self) -> None:
+        if self.data_size < 0:
+            raise ValueError(f"data_size must be 0 (fresh samples) or more, got {self.data_size}")
+        _ = self.task  # refuses what is no task
+
     @property
     def name(self) -> str:
         beyond = {
