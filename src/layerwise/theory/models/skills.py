@@ -267,7 +267,8 @@ class Skills(Model):
         array([2.741, 5.252, 7.763])
         """
         level = _shares(share)
-        return self._between(k, None, np.log(level) - np.log1p(-level))
+        begun = level <= self.starts(k) / self.targets(k)
+        return np.where(begun, 0.0, self._between(k, None, np.log(level) - np.log1p(-level)))
 
     def half_times(self, k: npt.ArrayLike) -> Array:
         """Return when R_k reaches half of its target."""
