@@ -19,19 +19,12 @@ import torch
 
 from layerwise.phenomena.base import run
 from layerwise.phenomena.collapse import Collapse
+from layerwise.phenomena.collapse.study import folded
 
 torch.set_num_threads(1)  # layers this small only lose by being shared
 training = Collapse(train_size=768, width=8, epochs=60, weight_decay=1e-2, points=16)
 with tempfile.TemporaryDirectory() as folder:
     trace = run(training, Path(folder)).trace
-
-
-def folded(gram):
-    """Return two coordinates of each class mean from the Gram matrix of the centred means."""
-    values, vectors = np.linalg.eigh(gram)
-    means = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
-    means *= np.sqrt((len(gram) - 1) / np.trace(gram))
-    return means @ np.exp(2j * np.pi * np.arange(len(gram)) / len(gram))
 
 
 figure, (measures, simplex) = plt.subplots(1, 2)
@@ -50,8 +43,7 @@ measures.legend(loc="lower left")
 corners = np.exp(2j * np.pi * np.arange(11) / 10)
 simplex.plot(corners.real, corners.imag, "k:", linewidth=1, label="perfect simplex")
 for index, label, marker in ((0, "start", "o"), (-1, f"epoch {trace.clock[-1]}", "s")):
-    means = folded(trace["means_gram"][index])
-    simplex.plot(means.real, means.imag, marker, label=label)
+    simplex.plot(*folded(trace["means_gram"][index]), marker, label=label)
 simplex.set(title="class means, folded", aspect="equal", xlim=(-1.5, 1.5), ylim=(-1.5, 1.9))
 simplex.legend(loc="upper left", ncols=2)
 plt.show()

@@ -12,7 +12,7 @@ import pytest
 from layerwise.phenomena.base import Run
 from layerwise.phenomena.claim import Verdict
 from layerwise.phenomena.collapse import CLAIMS, Collapse, LinearFeatures, Results, plan
-from layerwise.phenomena.collapse.study import _folded
+from layerwise.phenomena.collapse.study import folded
 from layerwise.phenomena.collapse.twin import trace, twin
 from layerwise.trace import Provenance, Trace
 
@@ -154,7 +154,7 @@ def test_limits_are_those_of_the_optimum():
 def test_a_perfect_simplex_is_drawn_as_a_regular_polygon():
     turned = np.linalg.qr(np.random.default_rng(0).standard_normal((20, C)))[0]
     means = (np.eye(C) - 1 / C) @ turned.T * 3.7
-    x, y = _folded(means @ means.T)
+    x, y = folded(means @ means.T)
     assert np.hypot(x, y) == pytest.approx(1.0)
     angles = np.sort(np.arctan2(y, x))
     assert np.diff(angles) == pytest.approx(2 * math.pi / C)

@@ -55,6 +55,14 @@ class Experiment(ABC):
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
 
+    def settings(self, *omit: str) -> dict[str, str]:
+        """Return the fields as a reader sees them, but for the seed and those to `omit`."""
+        return {
+            name.replace("_", " "): f"{value}"
+            for name, value in self.config().items()
+            if name not in ("seed", *omit)
+        }
+
     @property
     def key(self) -> str:
         """The run's folder name: `name`, the seed and a hash of every setting."""

@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 if TYPE_CHECKING:
     from layerwise.phenomena.base import Results
 
-__all__ = ["Claim", "Verdict", "interval", "judge", "seen", "weigh"]
+__all__ = ["Claim", "Verdict", "interval", "judge", "seen", "slope", "weigh", "whole"]
 
 MIN_SEEDS = 3
 CONFIDENCE = 0.95
@@ -160,6 +160,28 @@ def seen(values: np.ndarray) -> str:
     """
     mean, low, high = interval(values.tolist())
     return f"{mean:.3g} [{low:.3g}, {high:.3g}]" if math.isfinite(mean) else "not reached"
+
+
+def slope(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the least-squares slope of y over x; NaN if a y is not finite, so never reached.
+
+    Examples
+    --------
+    >>> round(slope(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0])), 12)
+    2.0
+    """
+    return float(np.polyfit(x, y, 1)[0]) if np.all(np.isfinite(y)) else math.nan
+
+
+def whole(step: float) -> str:
+    """Write a step, or that it was not reached.
+
+    Examples
+    --------
+    >>> whole(12.4), whole(math.inf)
+    ('12', '(not reached)')
+    """
+    return f"{step:.0f}" if math.isfinite(step) else "(not reached)"
 
 
 def _plain(value: Any) -> Any:

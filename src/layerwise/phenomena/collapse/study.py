@@ -16,7 +16,7 @@ from layerwise.phenomena.panel import Curve, Panel, component, points, setting
 from layerwise.theory import Features
 from layerwise.trace import Provenance, Trace
 
-__all__ = ["study"]
+__all__ = ["folded", "study"]
 
 EPOCHS, TIME = "epochs", "gradient-flow time"
 MEASURES = {
@@ -100,7 +100,7 @@ def _simplex(results: Results) -> Panel:
     one = results.traces(run)[0]
     fitted = int(np.argmax(one["train_accuracy"] == 1.0))
     classes = one["means_gram"].shape[1]
-    corners = _cloud(*_folded(np.eye(classes) - 1 / classes))
+    corners = _cloud(*folded(np.eye(classes) - 1 / classes))
     curves = [Curve("perfect simplex", (corners,), "value", points=True)]
     for label, index in (
         ("at the start", 0),
@@ -108,7 +108,7 @@ def _simplex(results: Results) -> Panel:
         (f"epoch {one.clock[-1]:.0f}", -1),
     ):
         curves.append(
-            Curve(label, (_cloud(*_folded(one["means_gram"][index])),), "value", points=True)
+            Curve(label, (_cloud(*folded(one["means_gram"][index])),), "value", points=True)
         )
     return Panel(
         "The means approach the simplex",
@@ -123,7 +123,7 @@ def _simplex(results: Results) -> Panel:
     )
 
 
-def _folded(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def folded(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return two coordinates of each mean, from the Gram matrix of the centred means.
 
     The root of the Gram matrix holds the means in the frame closest to a simplex; its rows are
@@ -299,11 +299,8 @@ def _duality(results: Results) -> Panel:
 
 def _settings(results: Results) -> dict[str, str]:
     plan = results.plan
-    config = {name.replace("_", " "): f"{value}" for name, value in plan.decayed.config().items()}
-    for name in ("seed", "shuffled labels"):
-        del config[name]
     free = plan.modes
-    return config | {
+    return plan.decayed.settings("shuffled_labels") | {
         "seeds": f"0 to {results.seeds - 1}",
         "optimizer": "SGD, cross-entropy, the rate falls to a tenth after 1/3 and 2/3 of the steps",
         "shuffled labels": f"{plan.shuffled.train_size} images, {plan.shuffled.epochs} epochs",

@@ -9,7 +9,7 @@ from math import nan
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from layerwise.phenomena.claim import Claim, seen, weigh
+from layerwise.phenomena.claim import Claim, seen, slope, weigh
 from layerwise.phenomena.depth.results import Results
 
 __all__ = ["CLAIMS"]
@@ -28,7 +28,7 @@ def log_two(results: Results) -> Claim:
         _left_by_line(folds, row) / _left_by_power(folds, row) if np.all(np.isfinite(row)) else nan
         for row in halves
     ]
-    steps = [np.polyfit(folds, row, 1)[0] if np.all(np.isfinite(row)) else nan for row in halves]
+    steps = [slope(folds, row) for row in halves]
     return weigh(
         results,
         "depth.log-2",
@@ -44,7 +44,7 @@ def log_two(results: Results) -> Claim:
     )
 
 
-def slope(results: Results, layers: int, accept: tuple[float, float]) -> Claim:
+def power(results: Results, layers: int, accept: tuple[float, float]) -> Claim:
     """Deeper networks wait a power of their initial scale."""
     scales = results.scales(layers)
     slopes = [_exponent(scales, row) for row in results.half_times(layers)]
@@ -140,8 +140,8 @@ def fresh_init(results: Results) -> Claim:
 
 CLAIMS: tuple[Callable[[Results], Claim], ...] = (
     log_two,
-    partial(slope, layers=3, accept=(-1.15, -0.9)),
-    partial(slope, layers=4, accept=(-2.1, -1.7)),
+    partial(power, layers=3, accept=(-1.15, -0.9)),
+    partial(power, layers=4, accept=(-2.1, -1.7)),
     width,
     magnitude,
     random,
@@ -172,8 +172,7 @@ def _ratio(times: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _exponent(x: np.ndarray, y: np.ndarray) -> float:
     """Return the least-squares slope of ln y over ln x, NaN where a y was never reached."""
-    reached = np.all(np.isfinite(y) & (y > 0))
-    return float(np.polyfit(np.log(x), np.log(y), 1)[0]) if reached else nan
+    return slope(np.log(x), np.log(np.where(y > 0, y, nan)))
 
 
 def _listed(values: np.ndarray) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, weigh
+from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, slope, weigh
 from layerwise.phenomena.emergence.experiment import Emergence
 from layerwise.phenomena.emergence.results import Results
 from layerwise.phenomena.emergence.twin import PUBLISHED_DIVISOR, twin
@@ -103,7 +103,7 @@ def data(results: Results) -> Claim:
     halves = results.half_data(sizes)
     counts = halves * sizes[0].task.frequencies
     single = results.half_data(results.plan.single_data)[:, 0]
-    slopes = [_slope(shares, np.log(row)) for row in halves]
+    exponents = [slope(shares, np.log(row)) for row in halves]
     return weigh(
         results,
         "emergence.data",
@@ -113,7 +113,7 @@ def data(results: Results) -> Claim:
         f"networks {seen(single)}.",
         f"data-limited model of {PAPER}: R_k depends on D P_k alone",
         -1.0,
-        np.array(slopes),
+        np.array(exponents),
         accept=(-1.25, -0.8),
     )
 
@@ -253,10 +253,6 @@ def _hidden(trace: Trace) -> tuple[float, float, float]:
     fit = np.polynomial.Polynomial.fit(steps, grown, 1)
     unexplained = np.var(grown - fit(steps)) / np.var(grown)
     return fit.convert().coef[1], 1 - unexplained, trace["loss"][end] / trace["loss"][0]
-
-
-def _slope(x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.polyfit(x, y, 1)[0]) if np.all(np.isfinite(y)) else math.nan
 
 
 def _listed(values: np.ndarray) -> str:

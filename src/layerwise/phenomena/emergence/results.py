@@ -13,6 +13,7 @@ import numpy as np
 from layerwise.measures import crossing_time
 from layerwise.phenomena import base
 from layerwise.phenomena.base import Experiment
+from layerwise.phenomena.claim import slope
 from layerwise.phenomena.emergence.experiment import Emergence, LinearSkills
 from layerwise.phenomena.emergence.twin import divisor, linear_twin, twin
 from layerwise.theory import scaling
@@ -111,10 +112,7 @@ class Results(base.Results):
         """Return d ln(half time) / d ln(rank) by least squares, per seed."""
         halves = self.crossings(experiment)
         ranks = np.log(np.arange(1, halves.shape[1] + 1))
-        return np.array([
-            np.polyfit(ranks, np.log(row), 1)[0] if np.all(np.isfinite(row)) else math.nan
-            for row in halves
-        ])  # fmt: skip
+        return np.array([slope(ranks, np.log(row)) for row in halves])
 
 
 def _fitted(experiment: Emergence | LinearSkills, trace: Trace) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from layerwise.phenomena.base import Study
-from layerwise.phenomena.claim import Claim, seen
+from layerwise.phenomena.claim import Claim, seen, whole
 from layerwise.phenomena.emergence.claims import CLAIMS, HIDDEN
 from layerwise.phenomena.emergence.experiment import Emergence
 from layerwise.phenomena.emergence.results import Results
@@ -57,7 +57,7 @@ def _summary(results: Results, claims: dict[str, Claim]) -> str:
     )
     return (
         f"{len(halves)} skills of a two-layer ReLU network switch on one after another, at steps "
-        f"{', '.join(_whole(half) for half in halves)} (medians over seeds), the frequent ones "
+        f"{', '.join(whole(half) for half in halves)} (medians over seeds), the frequent ones "
         "first. An exactly solved product of two layers per skill predicts these times from one "
         f"number read off single-skill networks ({times.verdict}; root mean square deviation "
         f"{times.measured:.0%}). The exponent with which the loss falls is no evidence of layers: "
@@ -323,10 +323,7 @@ def _exponents(results: Results) -> Table:
 
 def _settings(results: Results) -> dict[str, str]:
     staged = results.plan.staged
-    config = {name.replace("_", " "): f"{value}" for name, value in staged.config().items()}
-    for name in ("seed", "draw", "data size"):
-        del config[name]
-    return config | {
+    return staged.settings("draw", "data_size") | {
         "seeds": f"0 to {results.seeds - 1}",
         "optimizer": "SGD, mean squared error without the factor 1/2",
         "calibrated": f"rate divisor {seen(results.divisors)}, on "
@@ -344,7 +341,3 @@ def _settings(results: Results) -> dict[str, str]:
 def _grid(results: Results, run: Emergence) -> np.ndarray:
     last = max(float(one.clock[-1]) for one in results.traces(run))
     return np.geomspace(1.0, last, TWIN_POINTS)
-
-
-def _whole(step: float) -> str:
-    return f"{step:.0f}" if math.isfinite(step) else "(not reached)"

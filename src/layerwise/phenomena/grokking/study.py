@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from layerwise.phenomena.base import Study
-from layerwise.phenomena.claim import Verdict
+from layerwise.phenomena.claim import Verdict, whole
 from layerwise.phenomena.grokking.claims import CLAIMS, REMEDIES
 from layerwise.phenomena.grokking.experiment import Grokking, twin
 from layerwise.phenomena.grokking.results import Results
@@ -75,8 +75,8 @@ def _variant(results: Results, title: str, run: Grokking, steps: tuple[float, fl
         ]
     fit, late = (np.median(f(run)) for f in (results.fit_steps, results.general_steps))
     caption = (
-        f"Fitted (train accuracy 0.99) at step {_step(fit)}, general (test accuracy 0.85) at step "
-        f"{_step(late)}; medians over seeds."
+        f"Fitted (train accuracy 0.99) at step {whole(fit)}, general (test accuracy 0.85) at step "
+        f"{whole(late)}; medians over seeds."
     )
     if twins:
         caption += (
@@ -154,17 +154,11 @@ def _scales(results: Results) -> Panel:
 
 def _settings(results: Results) -> dict[str, str]:
     default = results.plan.default
-    config = {name.replace("_", " "): f"{value}" for name, value in default.config().items()}
-    del config["seed"]
     rates = ", ".join(f"{run.weight_decay:g}" for run in results.plan.decays)
     scales = ", ".join(f"{run.weight_scale:g}" for run in results.plan.scales)
-    return config | {
+    return default.settings() | {
         "seeds": f"0 to {results.seeds - 1}",
         "decays of the clock": rates,
         "initial scales of the clock (decay 1)": scales,
         "calibrated": "critical initial scale and slope, on the runs of different initial scale",
     }
-
-
-def _step(step: float) -> str:
-    return f"{step:.0f}" if np.isfinite(step) else "(not reached)"
