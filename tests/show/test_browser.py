@@ -80,7 +80,9 @@ def report(tmp_path_factory):
     settings = {"steps": "3200 (default), 1300 (remedies)", "width": "200"}
     summary = "A network fits at once and generalises a hundred times later."
     data = "digits (8x8, scikit-learn)"
-    study = Study("grokking", "Grokking", summary, data, "laptop", settings, panels, claims, ())
+    study = Study(
+        "grokking", "Grokking", summary, data, "laptop", settings, panels, claims, (), stand_in=True
+    )
     path = tmp_path_factory.mktemp("report") / "index.html"
     command = (
         "layerwise reproduce grokking --size laptop --seeds 3 --device cpu --out runs/grokking"

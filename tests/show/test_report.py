@@ -167,14 +167,13 @@ def test_every_string_is_escaped(tmp_path):
     assert "".join(Page(text).text).count(NASTY) >= 12
 
 
-@pytest.mark.parametrize(
-    "data", ["digits (8x8)", "digits (scikit-learn's 8x8 digits, standing in for mnist)"]
-)
-def test_the_stand_in_is_said_loudly_and_first(tmp_path, data):
-    text = page(tmp_path, study(data=data))
+def test_the_stand_in_is_said_loudly_and_first(tmp_path):
+    data = "digits (scikit-learn's 8x8 digits, standing in for mnist)"
+    text = page(tmp_path, study(data=data, stand_in=True))
     banner = text.index(f"Stand-in data: {escape(data)}.")
     assert banner < text.index("<figure>")
     assert banner < text.index("<table")
+    assert "Stand-in" not in page(tmp_path, study(data=data))  # where the digits are meant
 
 
 @pytest.mark.parametrize("ends", [(None, None), (-math.inf, math.inf)])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from layerwise.phenomena.claim import Claim
-from layerwise.phenomena.panel import Panel, Table
+from layerwise.phenomena.panel import Shown, Table
 from layerwise.trace import Trace
 
 __all__ = [
@@ -142,10 +142,11 @@ class Study:
     data: str
     size: str
     settings: Mapping[str, str]
-    panels: tuple[Panel, ...]
+    panels: tuple[Shown, ...]
     claims: tuple[Claim, ...]
     runs: tuple[Run, ...]
     tables: tuple[Table, ...] = ()
+    stand_in: bool = False  # whether a smaller data set took the place of the one that was meant
 
 
 def run(

@@ -1,4 +1,4 @@
-"""Curve, Panel, Table: what the report shows of a phenomenon, and small traces to draw."""
+"""Panel, Map, Tiles, Table: what the report shows of a phenomenon, and small traces to draw."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ import numpy as np
 
 from layerwise.trace import Provenance, Trace
 
-__all__ = ["Curve", "Panel", "Table", "component", "points", "setting"]
+__all__ = [
+    "Boundary",
+    "Curve",
+    "Map",
+    "Panel",
+    "Shown",
+    "Table",
+    "Tiles",
+    "component",
+    "points",
+    "setting",
+]
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,78 @@ class Panel:
     log_y: bool = False
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
+
+    @property
+    def alt(self) -> str:
+        """What a reader hears who cannot see it."""
+        lines = ", ".join(curve.label for curve in self.curves)
+        return f"{self.title}: {self.y} over {self.x}; {lines}. {self.caption}"
+
+
+@dataclass(frozen=True, eq=False)
+class Boundary:
+    """A line over a map: where theory sees one side end and the other begin."""
+
+    label: str
+    x: np.ndarray
+    y: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """A small figure: one number over two settings, as colour.
+
+    Attributes
+    ----------
+    columns, rows
+        The settings along x and y, increasing, shapes (n,) and (m,).
+    values
+        Shape (m, n); NaN where there is none.
+    colour
+        What the colour says.
+    levels
+        Values along which contours are drawn.
+    limits
+        Ends of the colours; those of the values by default.
+    """
+
+    title: str
+    caption: str
+    columns: np.ndarray
+    rows: np.ndarray
+    values: np.ndarray
+    x: str
+    y: str
+    colour: str
+    log_x: bool = False
+    levels: tuple[float, ...] = ()
+    boundaries: tuple[Boundary, ...] = ()
+    limits: tuple[float, float] | None = None
+
+    @property
+    def alt(self) -> str:
+        """What a reader hears who cannot see it."""
+        return f"{self.title}: {self.colour} over {self.x} and {self.y}. {self.caption}"
+
+
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """A small figure: rows of small images, each with the label of its row.
+
+    Every image (h, w) is drawn from minus to plus its own largest value.
+    """
+
+    title: str
+    caption: str
+    rows: tuple[tuple[str, np.ndarray], ...]  # label, images (n, h, w)
+
+    @property
+    def alt(self) -> str:
+        """What a reader hears who cannot see it."""
+        return f"{self.title}: {', '.join(label for label, _ in self.rows)}. {self.caption}"
+
+
+Shown = Panel | Map | Tiles
 
 
 @dataclass(frozen=True)

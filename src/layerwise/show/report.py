@@ -15,7 +15,7 @@ from string import Template
 from layerwise.files import write_file
 from layerwise.phenomena.base import Study
 from layerwise.phenomena.claim import Claim, Verdict
-from layerwise.phenomena.panel import Panel, Table
+from layerwise.phenomena.panel import Shown, Table
 from layerwise.show.figures import draw, svg
 from layerwise.theory.sources import POSITION, SOFTWARE
 
@@ -23,8 +23,6 @@ __all__ = ["number", "write"]
 
 # Verdicts are told by word and symbol; colour only repeats them.
 SYMBOLS = {Verdict.SUPPORTED: "✓", Verdict.REFUTED: "✗", Verdict.UNDECIDED: "?"}
-# How the name of the data set begins that stands in for a larger one.
-STAND_IN = "digits"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 PAGE = Template("""\
@@ -206,7 +204,7 @@ def _lead(study: Study) -> str:
         title=escape(study.title),
         summary=escape(study.summary),
         tally="\n".join(tally),
-        banner=BANNER.substitute(data=data) if study.data.startswith(STAND_IN) else "",
+        banner=BANNER.substitute(data=data) if study.stand_in else "",
         data=data,
         size=escape(study.size),
         runs=len(study.runs),
@@ -227,11 +225,9 @@ def _section(study: Study, heading: str) -> str:
     )
 
 
-def _figure(panel: Panel, *, prefix: str) -> str:
-    lines = ", ".join(curve.label for curve in panel.curves)
-    alt = f"{panel.title}: {panel.y} over {panel.x}; {lines}. {panel.caption}"
+def _figure(panel: Shown, *, prefix: str) -> str:
     return FIGURE.substitute(
-        svg=svg(draw(panel), prefix=prefix, alt=alt),
+        svg=svg(draw(panel), prefix=prefix, alt=panel.alt),
         title=escape(panel.title),
         caption=escape(panel.caption),
     )

@@ -53,6 +53,7 @@ def study(results: Results) -> Study:
             _duality(results),
         ),
         claims=claims,
+        stand_in=results.size == "paper" and results.plan.data == "digits",
         runs=tuple(results.runs.values()),
     )
 

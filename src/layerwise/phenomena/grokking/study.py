@@ -39,6 +39,7 @@ def study(results: Results) -> Study:
         settings=_settings(results),
         panels=tuple(panels),
         claims=claims,
+        stand_in=results.plan.data == "digits",
         runs=tuple(results.runs.values()),
     )
 
