@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from layerwise.measures import crossing_time, first_reached
-from layerwise.phenomena import collapse, depth, emergence, grokking
+from layerwise.phenomena import clock, collapse, depth, emergence, grokking, lazy_rich
 from layerwise.phenomena.base import Plan, Run, run
 from layerwise.phenomena.grokking.experiment import FIT, GENERAL
 from layerwise.show.figures import draw
@@ -33,6 +33,10 @@ def plan(name: str, size: str, data: str) -> Plan:
             return depth.plan(size)
         case "collapse":
             return collapse.plan(size, data)
+        case "clock":
+            return clock.plan(size)
+        case "lazy-rich":
+            return lazy_rich.plan(size, data)
         case _:
             return grokking.plan(size, data)
 

@@ -256,6 +256,26 @@ def test_momentum_is_that_of_the_formula():
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_adam_remembers_squares_as_long_as_it_is_told(kind):
+    training = Training(kind, 0.01, 0.3, steps=20, points=2, beta2=0.9)
+    ours, plain = net(), net()
+    run(training, ours)
+    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in plain.parameters()]
+    batches = Epochs(X, Y, 16, seed=7)
+    for k in range(1, 21):
+        autograd(plain, *batches(k - 1))
+        with torch.no_grad():
+            for p, (m, v) in zip(plain.parameters(), moments, strict=True):
+                g = p.grad + (0.3 * p if kind == "adam" else 0.0)
+                p.mul_(1 - 0.01 * 0.3 * (kind == "adamw"))
+                m.mul_(0.9).add_(0.1 * g)
+                v.mul_(0.9).add_(0.1 * g**2)
+                p.sub_(0.01 * m / (1 - 0.9**k) / ((v / (1 - 0.9**k)).sqrt() + 1e-8))
+    for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 IMAGES = torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(2))
 LABELS = torch.arange(40) % 4
 
@@ -448,6 +468,8 @@ def test_the_grid_is_log_spaced_whole_and_ends_at_the_ends():
         ({"optimizer": "sgd", "momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
         ({"optimizer": "sgd", "momentum": math.nan}, "momentum must be in"),
         ({"momentum": 0.9}, "momentum is for sgd; adamw has its own"),
+        ({"beta2": 1.0}, r"beta2 must be in \[0, 1\), got 1.0"),
+        ({"beta2": math.nan}, "beta2 must be in"),
     ],
 )
 def test_bad_settings_are_refused(fields, message):

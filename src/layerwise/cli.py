@@ -205,7 +205,8 @@ class Reproduce:
     """Reproduce phenomena: real networks beside their exact theory, a report, verdicts."""
 
     phenomenon: Annotated[
-        tuple[Literal["emergence", "depth", "collapse", "grokking"], ...], tyro.conf.Positional
+        tuple[Literal["emergence", "depth", "collapse", "lazy-rich", "clock", "grokking"], ...],
+        tyro.conf.Positional,
     ] = ()
     """Which phenomena; all of them if none is named."""
     size: Literal["smoke", "laptop", "paper"] = "laptop"

@@ -17,7 +17,7 @@ from typing import Any
 
 from layerwise.files import write_file
 from layerwise.names import nearest
-from layerwise.phenomena import collapse, depth, emergence, grokking
+from layerwise.phenomena import clock, collapse, depth, emergence, grokking, lazy_rich
 from layerwise.phenomena.base import SIZES, Experiment, Plan, Run, run
 from layerwise.phenomena.claim import Claim
 from layerwise.show import report
@@ -26,7 +26,7 @@ from layerwise.tasks import images
 
 __all__ = ["PHENOMENA", "OutputFolderError", "reproduce"]
 
-PHENOMENA = ("emergence", "depth", "collapse", "grokking")
+PHENOMENA = ("emergence", "depth", "collapse", "lazy-rich", "clock", "grokking")
 MARKER = "reproduction.json"
 NEEDED = (("torch", "torch"), ("matplotlib", "plot"), ("sklearn", "data"))  # and their extras
 
@@ -52,8 +52,8 @@ def reproduce(
     Parameters
     ----------
     phenomenon
-        One name or several of ``"emergence"``, ``"depth"``, ``"collapse"`` and ``"grokking"``; all
-        of them by default.
+        One name or several of ``"emergence"``, ``"depth"``, ``"collapse"``, ``"lazy-rich"``,
+        ``"clock"`` and ``"grokking"``; all of them by default.
     size
         ``"smoke"`` (seconds; images: 8x8 digits), ``"laptop"`` (minutes; MNIST) or ``"paper"``
         (the published settings, up to hours on a CPU).
@@ -135,6 +135,10 @@ def _plan(name: str, size: str, say: Say) -> Plan:
             return depth.plan(size)
         case "collapse":
             return collapse.plan(size, _coloured(say) if size == "paper" else "digits")
+        case "lazy-rich":
+            return lazy_rich.plan(size, _data(size, say) if size == "paper" else "digits")
+        case "clock":
+            return clock.plan(size)
         case _:
             return grokking.plan(size, _data(size, say))
 

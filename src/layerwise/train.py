@@ -63,6 +63,8 @@ class Training:
     drops
         Shares of the steps, between 0 and 1 and in order, after each of which the learning rate
         falls to a tenth of what it was.
+    beta2
+        Adam's memory of squared gradients, for ``"adamw"`` and ``"adam"`` alone.
 
     Examples
     --------
@@ -80,6 +82,7 @@ class Training:
     points: int = 110
     momentum: float = 0.0
     drops: tuple[float, ...] = ()
+    beta2: float = 0.999
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("adamw", "adam", "sgd"):
@@ -95,6 +98,8 @@ class Training:
             raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum is for sgd; {self.optimizer} has its own")
+        if not 0.0 <= self.beta2 < 1.0:
+            raise ValueError(f"beta2 must be in [0, 1), got {self.beta2}")
         edges = (0.0, *self.drops, 1.0)
         if not all(share < later for share, later in pairwise(edges)):
             raise ValueError(f"drops must lie between 0 and 1 and increase, got {self.drops}")
@@ -122,9 +127,10 @@ class Training:
         """Return the optimiser over the parameters of `net`."""
         if self.optimizer == "sgd" and not self.momentum:
             return Descent(net, self.learning_rate, self.weight_decay)
+        betas = 0.9, self.beta2
         kinds = {
-            "adamw": torch.optim.AdamW,
-            "adam": torch.optim.Adam,
+            "adamw": partial(torch.optim.AdamW, betas=betas),
+            "adam": partial(torch.optim.Adam, betas=betas),
             "sgd": partial(torch.optim.SGD, momentum=self.momentum),
         }
         return kinds[self.optimizer](

@@ -160,7 +160,7 @@ def test_official_parts_stay_apart(monkeypatch, shape, channels):
         rng.integers(0, 100, (30, *shape), np.uint8), rng.integers(0, 10, 30),
         rng.integers(100, 200, (20, *shape), np.uint8), rng.integers(0, 10, 20),
     )  # fmt: skip
-    monkeypatch.setattr(module.images, "load", lambda name: made)
+    monkeypatch.setattr("layerwise.phenomena.pixels.load", lambda name: made)
     one = Collapse(data="cifar10", train_size=24, test_size=20, batch=8)
     _, _, x, _, x_test, y_test = module._images(one)
     assert x.shape == (24, channels, 6, 6)

@@ -263,3 +263,15 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"layerwise\[plot\]"):
         plot(trace())
+
+
+def test_what_is_not_positive_has_no_place_on_a_logarithmic_axis():
+    values = np.array([0.0, -1.0, 0.0, 2.0, 3.0])
+    curves = (
+        Curve("some", (trace(loss=values),), "loss"),
+        Curve("none", (trace(loss=0 * values),), "loss"),
+    )
+    figure = draw(panel(*curves, log_y=True))
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [2.0, 3.0]
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ["some", "none (no value)"]

@@ -108,6 +108,46 @@ def test_weak_decay_agrees_with_many_digits(kind, seed):
     assert max(errors(solution, reference(model, t, series=True))) < EXACT
 
 
+@pytest.mark.parametrize("order", [-0.5, 0.3, 7.3, 60.3])
+@pytest.mark.parametrize("size", [1e3, 1e8, 1e30, 1e-100, 1e-200, 1e-300])
+def test_starts_of_any_size_agree_with_many_digits(size, order):
+    # the one layer is the target's size over the other, so that the map has digits to lose
+    S, other = (1.3, 1 / size) if size > 1 else (-1.3, 0.4 * size)
+    S, decay = (S, abs(S) / (2 * order + 1)) if order > -0.5 else (0.0, 0.7)
+    model = lw.Scalar(S, size, other, decay=decay)
+    folds = abs(np.log(size))
+    fit = np.array([0.3, 1.0, 10.0, 100.0]) / model.fastest()
+    t = np.unique([0.0, *fit, *(np.array([0.1, 1.0, folds + 2, 4 * folds + 50]) / decay)])
+    solution, expected = lw.solve(model, t, method="exact"), reference(model, t)
+    assert max(errors(solution, expected)) < EXACT
+    assert np.all(np.isfinite(solution.state))
+
+
+@pytest.mark.parametrize(("order", "target"), [(100.3, 1.0), (1000.3, -1.0), (1e4 - 0.2, 1.0)])
+def test_large_orders_agree_with_many_digits(order, target):
+    decay = 1 / (2 * order + 1)
+    for size in (10.0, 1.0):
+        model = lw.Scalar(target, [0.3 * size, -0.1], [0.2, 0.5 * size], decay=decay)
+        fit = np.array([0.0, 0.5, 4.0]) / model.fastest()
+        assert max(errors(lw.solve(model, fit), reference(model, fit, series=True))) < 1e-12
+    late = np.array([0.0, 1 / decay])
+    assert max(errors(lw.solve(model, late), reference(model, late))) < EXACT
+
+
+@pytest.mark.parametrize("decay", [1e-300, 1e-3, 1e12])
+@pytest.mark.parametrize("size", [1e-300, 1.0, 1e30, 1e140])
+@pytest.mark.parametrize("target", [-2.0, 0.0, 1e9])
+def test_no_start_no_decay_and_no_target_gives_a_nan(target, size, decay):
+    for b in ([0.5, -1.0], [1.0, 0.3], [-1.0, -0.3], [0.0, 0.0]):
+        model = lw.Scalar(target, [size, 0.3 * size], size * np.array(b), decay=decay)
+        t = np.array([0.0, 1e-3, 1.0, 40.0]) / model.fastest()
+        solution = lw.solve(model, t, method="exact")
+        assert np.all(np.isfinite(solution.state))
+        fading = np.exp(-2 * decay * t)[:, None] * model.quantity("conserved", model.start[None])
+        room = 1e-10 * np.max(solution["magnitude"], initial=1e-300)
+        np.testing.assert_allclose(solution["conserved"], fading, rtol=0, atol=room)
+
+
 def test_the_two_oracles_agree():
     for kind in KINDS:
         model = random_network(kind, 50)

@@ -4,7 +4,17 @@ No state and no input or output: theory, networks and probes all call these same
 number has one meaning everywhere.
 """
 
-from layerwise.measures.balance import drift, imbalance, pair_imbalance
+from layerwise.measures.balance import (
+    Balance,
+    balance_defect,
+    balance_level,
+    drift,
+    imbalance,
+    layer_imbalance,
+    log_norm_ratio,
+    neuron_imbalance,
+    pair_imbalance,
+)
 from layerwise.measures.collapse import (
     NC2,
     ClassMoments,
@@ -24,8 +34,16 @@ from layerwise.measures.collapse import (
     simplex,
     top_energy,
 )
-from layerwise.measures.kernel import kernel_distance
+from layerwise.measures.filters import filter_energy, filter_participation, filter_roughness
+from layerwise.measures.fourier import fourier_concentration
+from layerwise.measures.kernel import (
+    kernel_alignment,
+    kernel_distance,
+    kernel_growth,
+    kernel_velocity,
+)
 from layerwise.measures.modes import alignment, mode_strengths, skill_strength
+from layerwise.measures.motion import linearised_gap, relative_motion, sign_distance
 from layerwise.measures.rank import (
     effective_rank,
     numerical_rank,
@@ -37,12 +55,15 @@ from layerwise.measures.timing import crossing_time, delay_ratio, first_reached,
 
 __all__ = [
     "NC2",
+    "Balance",
     "ClassMoments",
     "Collapse",
     "Estimate",
     "Moments",
     "Simplex",
     "alignment",
+    "balance_defect",
+    "balance_level",
     "bias_collapse",
     "centred_spectrum",
     "crossing_time",
@@ -50,11 +71,21 @@ __all__ = [
     "delay_ratio",
     "drift",
     "effective_rank",
+    "filter_energy",
+    "filter_participation",
+    "filter_roughness",
     "first_reached",
+    "fourier_concentration",
     "gain",
     "gamma_plus",
     "imbalance",
+    "kernel_alignment",
     "kernel_distance",
+    "kernel_growth",
+    "kernel_velocity",
+    "layer_imbalance",
+    "linearised_gap",
+    "log_norm_ratio",
     "magnitude",
     "mode_strengths",
     "nc1",
@@ -63,11 +94,14 @@ __all__ = [
     "nc3_zhu",
     "nc4",
     "neural_collapse",
+    "neuron_imbalance",
     "numerical_rank",
     "pair_imbalance",
     "product",
     "rank_of_spectrum",
+    "relative_motion",
     "sharpness",
+    "sign_distance",
     "simplex",
     "skill_strength",
     "stable_rank",

@@ -28,6 +28,7 @@ __all__ = [
     "legend",
     "log_ticks",
     "matplotlib",
+    "plain",
     "styled",
 ]
 
@@ -89,7 +90,7 @@ def log_ticks(axis: Axis, limits: tuple[float, float]) -> None:
     low, high = limits
     steps = (1.0,) if high / low > 30 else (1.0, 2.0, 5.0)
     axis.set_major_locator(ticker.LogLocator(subs=steps, numticks=7))
-    axis.set_major_formatter(ticker.FuncFormatter(_power))
+    axis.set_major_formatter(ticker.FuncFormatter(plain))
     axis.set_minor_formatter(ticker.NullFormatter())
 
 
@@ -115,7 +116,7 @@ def legend(figure: Figure, marks: Sequence[Any], texts: Sequence[str]) -> None:
         box.remove()
 
 
-def _power(value: float, _: int | None = None) -> str:
+def plain(value: float, _: int | None = None) -> str:
     """Write a tick in full where that is short: a small exponent is hard to read on a phone."""
     if 1e-3 <= value < 1e5:
         return f"{value:g}"

@@ -20,6 +20,7 @@ from layerwise.show.canvas import (
     dress,
     legend,
     log_ticks,
+    plain,
     styled,
 )
 
@@ -42,9 +43,9 @@ def draw_curves(panel: Panel) -> Figure:
 
     Several seeds are drawn as their median and a band from the least to the greatest, see `band`.
     A theory curve is dashed and takes the colour of the measured curve with the same stem (the
-    label up to the first comma, colon or bracket), or of the only other curve. A clock that begins
-    at 0 loses its start on a logarithmic axis. A curve without any value is a result too: the
-    legend says so.
+    label up to the first comma, colon or bracket), or of the only other curve. What is not positive
+    has no place on a logarithmic axis: a clock that begins at 0 loses its start. A curve without
+    any value is a result too: the legend says so.
 
     Raises
     ------
@@ -55,7 +56,7 @@ def draw_curves(panel: Panel) -> Figure:
     """
     if not panel.curves:
         raise ValueError(f"panel {panel.title!r} has no curve")
-    bands = [_band_of(curve, log=panel.log_x) for curve in panel.curves]
+    bands = [_band_of(curve, panel) for curve in panel.curves]
     with styled():
         figure = canvas()
         ax = figure.add_subplot()
@@ -75,9 +76,13 @@ def visible(clock: Any, values: Any, *, log: bool) -> tuple[Any, Any]:
     return clock[keep], values[keep]
 
 
-def _band_of(curve: Curve, *, log: bool) -> Band:
+def _band_of(curve: Curve, panel: Panel) -> Band:
     seeds = band(curve.traces, curve.quantity, points=curve.points)
-    x, columns = visible(seeds.x, np.stack([seeds.median, seeds.low, seeds.high], axis=1), log=log)
+    columns = np.stack([seeds.median, seeds.low, seeds.high], axis=1)
+    x, columns = visible(seeds.x, columns, log=panel.log_x)
+    if panel.log_y:  # what is not positive has no place either
+        x, columns = x[columns[:, 0] > 0], columns[columns[:, 0] > 0]
+        columns = np.where(columns > 0, columns, np.nan)
     return Band(x, *columns.T)
 
 
@@ -126,10 +131,12 @@ def _draw_curve(ax: Axes, curve: Curve, seeds: Band, look: dict[str, Any]) -> An
 
 
 def _dress(ax: Axes, panel: Panel, bands: Sequence[Band]) -> None:
-    if panel.log_x:
+    some = any(len(seeds.x) for seeds in bands)  # an empty axis has no logarithm
+    log_x, log_y = panel.log_x and some, panel.log_y and some
+    if log_x:
         ax.set_xscale("log")
     settings = [b.x for b, curve in zip(bands, panel.curves, strict=True) if curve.points]
-    if panel.log_y:
+    if log_y:
         ax.set_yscale("log")
     if panel.x_range is not None:
         ax.set_xlim(*panel.x_range)
@@ -137,10 +144,10 @@ def _dress(ax: Axes, panel: Panel, bands: Sequence[Band]) -> None:
         ax.set_ylim(*panel.y_range)
     distinct = np.unique(np.concatenate(settings)) if settings else np.empty(0)
     if 0 < len(distinct) <= MANY_SETTINGS:
-        _setting_ticks(ax, distinct, log=panel.log_x)
-    elif panel.log_x:
+        _setting_ticks(ax, distinct, log=log_x)
+    elif log_x:
         log_ticks(ax.xaxis, ax.get_xlim())
-    if panel.log_y:
+    if log_y:
         log_ticks(ax.yaxis, ax.get_ylim())
     dress(ax, panel.x, panel.y)
     ax.grid(color=INK, alpha=0.13, linewidth=0.8)
@@ -156,7 +163,7 @@ def _setting_ticks(ax: Axes, x: Floats, *, log: bool) -> None:
     for i in range(1, len(x)):
         if place[i] - place[ticks[-1]] > 0.1 * np.ptp(place):
             ticks.append(i)
-    ax.set_xticks(x[ticks], [f"{value:.3g}" for value in x[ticks]])
+    ax.set_xticks(x[ticks], [f"{value:.3g}" if value < 1e3 else plain(value) for value in x[ticks]])
     ax.xaxis.set_minor_locator(ticker.NullLocator())
 
 

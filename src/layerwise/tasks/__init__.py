@@ -2,7 +2,8 @@
 
 `load` reads an image data set from the user's files or the cache, or downloads it; `split` turns it
 into the float arrays that a network trains on. `layerwise.tasks.fetch.fetch` downloads alone.
-`Parity` is multitask sparse parity, made up on the fly.
+`Modular` is the table of an operation modulo a number, `Parity` multitask sparse parity: both are
+made up on the fly.
 """
 
 from layerwise.tasks.fetch import FetchError
@@ -14,6 +15,7 @@ from layerwise.tasks.images import (
     load_or_stand_in,
     split,
 )
+from layerwise.tasks.modular import Modular, PairSplit
 from layerwise.tasks.parity import Parity
 from layerwise.tasks.readers import DataFileError
 
@@ -22,6 +24,8 @@ __all__ = [
     "DataNotFound",
     "FetchError",
     "Images",
+    "Modular",
+    "PairSplit",
     "Parity",
     "StandInWarning",
     "load",

@@ -1,6 +1,6 @@
 """What is exactly known: models, their closed forms, and the flow that checks them."""
 
-from layerwise.theory import errata, scaling, starts
+from layerwise.theory import clock, errata, scaling, starts
 from layerwise.theory.errors import NotSolvable
 from layerwise.theory.fit import Fit, fit
 from layerwise.theory.model import Model
@@ -35,6 +35,7 @@ __all__ = [
     "Shallow",
     "Skills",
     "Solution",
+    "clock",
     "errata",
     "fit",
     "scaling",

@@ -18,7 +18,7 @@ import numpy as np
 from layerwise.measures import rank_of_spectrum
 from layerwise.measures.collapse import centred_spectrum, d_lr, nc3, neural_collapse
 from layerwise.phenomena.base import Experiment
-from layerwise.tasks import images
+from layerwise.phenomena.pixels import Pixels, pixels
 from layerwise.trace import Provenance, Trace, versions
 
 __all__ = ["Collapse", "LinearFeatures"]
@@ -106,19 +106,19 @@ class Collapse(Experiment):
         net = ResNet18(x.shape[1], classes, width=self.width, seed=self.seed)
         net = net.to(place, memory_format=fast)
 
-        def standardised(pixels: Tensor) -> Tensor:
-            return ((pixels.float() - mean) / std).contiguous(memory_format=fast)
+        def standardised(raw: Tensor) -> Tensor:
+            return ((raw.float() - mean) / std).contiguous(memory_format=fast)
 
-        def gradient(net: ResNet18, pixels: Tensor, labels: Tensor) -> None:
+        def gradient(net: ResNet18, raw: Tensor, labels: Tensor) -> None:
             with torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda"):
-                cross_entropy(net, standardised(pixels), labels)
+                cross_entropy(net, standardised(raw), labels)
 
         @torch.no_grad()
         def observe(net: ResNet18) -> dict[str, object]:
             net.eval()
             features, test = (
-                torch.cat([net.features(standardised(part)) for part in pixels.split(CHUNK)])
-                for pixels in (x, x_test)
+                torch.cat([net.features(standardised(part)) for part in raw.split(CHUNK)])
+                for raw in (x, x_test)
             )
             net.train()
             weight, bias = net.head.weight, net.head.bias
@@ -258,31 +258,10 @@ class LinearFeatures(Experiment):
         }
 
 
-def _images(one: Collapse) -> tuple[Any, ...]:
-    """Return ``(source, classes, x, y, x_test, y_test)``, pixels as uint8 (n, channels, h, w)."""
-    loaded = images.load(one.data)
-    pixels = np.concatenate([loaded.train_images, loaded.test_images])
-    labels = np.concatenate([loaded.train_labels, loaded.test_labels])
-    official, rng = len(loaded.train_labels), np.random.default_rng(one.seed)
-    if one.data == "digits":
-        order = rng.permutation(len(labels))
-        parts = {"train": order[: one.train_size], "test": order[one.train_size :]}
-    else:
-        parts = {
-            "train": rng.permutation(official),
-            "test": official + rng.permutation(len(labels) - official),
-        }
-    arrays = []
-    for (part, order), size in zip(parts.items(), (one.train_size, one.test_size), strict=True):
-        if size > len(order):
-            raise ValueError(f"{one.data} has {len(order)} {part} images, asked for {size}")
-        chosen = order[:size]
-        x = pixels[chosen]
-        x = np.moveaxis(x, -1, 1) if x.ndim == 4 else x[:, None]
-        arrays += [np.ascontiguousarray(x), labels[chosen]]
-    if one.shuffled_labels:
-        arrays[1] = rng.permutation(arrays[1])
-    return f"{loaded.name} ({loaded.source})", loaded.classes, *arrays
+def _images(one: Collapse) -> Pixels:
+    rng = np.random.default_rng(one.seed)
+    found = pixels(one.data, one.train_size, one.test_size, rng)
+    return found._replace(y=rng.permutation(found.y)) if one.shuffled_labels else found
 
 
 def _collapse(features: Any, labels: Any, weight: Any, bias: Any) -> dict[str, object]:
