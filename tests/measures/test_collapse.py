@@ -240,6 +240,31 @@ def test_the_short_cuts_of_nc4_hold_in_float32_over_many_blocks():
     assert max(counts) > 0.5
 
 
+@pytest.mark.parametrize("xp", [np, torch], ids=["numpy", "torch"])
+def test_the_short_cuts_of_nc4_hold_for_many_classes(xp):
+    """From classes far apart to mixed ones, from the dual classifier to none at all."""
+    C, d, N = 600, 12, 900
+    features, labels, _, _ = problem(6, N, d, C, 1.0)
+    loops = np.stack([features[labels == c].mean(axis=0) for c in range(C)])
+    noise = np.random.default_rng(6).standard_normal((C, d))
+    found = []
+    for turned in (0.0, 0.1, 3.0):
+        for sd in (0.01, 1.0):
+            h = loops[labels] + sd * (features - loops[labels])
+            weight = loops + turned * noise
+            bias = -(loops**2).sum(axis=1) / 2 + turned * noise[:, 0]
+            distances = ((h[:, None] - loops) ** 2).sum(axis=-1)
+            differ = np.mean((h @ weight.T + bias).argmax(axis=1) != distances.argmin(axis=1))
+            assert nc4(*map(xp.asarray, (h, labels, weight, bias))) == differ
+            found.append(differ)
+    assert min(found) == 0
+    assert any(0.05 < differ < 0.5 for differ in found)
+    assert max(found) > 0.9
+    # all logits equal: the first class is answered
+    none = nc4(h, labels, np.zeros((C, d)), None)
+    assert none == np.mean(distances.argmin(axis=1) != 0)
+
+
 # ---------------------------------------------------------------- closed forms
 
 

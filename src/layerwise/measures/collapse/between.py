@@ -23,6 +23,8 @@ __all__ = [
     "whitened_draws",
 ]
 
+STRIP = 128  # rows of a product in float64: at full speed, and small beside the means
+
 
 @dataclass(frozen=True)
 class Size:
@@ -112,7 +114,7 @@ def axes_of(shape: Between, eps: float, work: Any) -> Axes:
     rank, few = values.shape[0], d < C
     kinds = {"dtype": work, "device": offsets.device}
     rows, coordinates = xp.empty((rank, d), **kinds), xp.empty((C, rank), **kinds)
-    for part in row_blocks((rank, d)):
+    for part in row_blocks((rank, d), STRIP):
         chosen = vectors[:, part]
         if few:
             unit, along = xp.matrix_transpose(chosen), xp.matmul(offsets, chosen)
@@ -179,9 +181,9 @@ def double_products(xp: Any, a: Array, b: Array) -> Array:
     Block by block, without float64 copies of the whole.
     """
     found = xp.empty((a.shape[0], b.shape[0]), dtype=xp.float64, device=a.device)
-    for rows in row_blocks(a.shape):
+    for rows in row_blocks(a.shape, STRIP):
         left = in_dtype(xp, a[rows, :], xp.float64)
-        for columns in row_blocks(b.shape):
+        for columns in row_blocks(b.shape, STRIP):
             right = in_dtype(xp, b[columns, :], xp.float64)
             found[rows, columns] = xp.matmul(left, xp.matrix_transpose(right))
     return found

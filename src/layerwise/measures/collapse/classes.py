@@ -11,6 +11,7 @@ import numpy as np
 from layerwise.measures.arrays import Array, as_arrays, need
 
 __all__ = [
+    "CACHE",
     "Classes",
     "classes_of",
     "detached",
@@ -119,7 +120,7 @@ class Classes:
 def row_blocks(shape: tuple[int, int], columns: int = 1) -> Iterator[slice]:
     """Yield slices of rows of an array (n, width) that is multiplied by (width, columns)."""
     n, width = shape
-    step = max(64, CACHE // width, min(columns, WIDE))
+    step = max(16, CACHE // width, min(columns, WIDE))
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 

@@ -15,7 +15,13 @@ from layerwise.measures.collapse.between import (
     double_products,
     squared_distances,
 )
-from layerwise.measures.collapse.classes import Classes, head_of, in_dtype, row_blocks
+from layerwise.measures.collapse.classes import (
+    CACHE,
+    Classes,
+    head_of,
+    in_dtype,
+    row_blocks,
+)
 from layerwise.measures.collapse.duality import bias_of, nc3_of
 from layerwise.measures.collapse.estimate import Estimate
 from layerwise.measures.collapse.simplex import NC2, nc2_of
@@ -25,6 +31,7 @@ __all__ = ["Collapse", "nc4", "neural_collapse"]
 
 SURE = 0.999  # of a radius: rounding of a sample's distance never takes it across
 FAR = 1e150  # a distance whose square is finite
+RIVALS = 64  # classes that are asked first where there are many times more
 ROUNDING = 1e-14  # of squared distances from a Gram matrix, relative to its diagonal
 
 
@@ -87,8 +94,8 @@ def neural_collapse(
     axes = axes_of(shape, classes.eps, work)
     means, size = shape.means(work), shape.size
     del shape
-    judge = Judgement(answers, axes).mismatches
-    spread, energy, mismatches = within(classes, means, axes.rows, judge)
+    judge = Judgement(answers, axes)
+    spread, energy = within(classes, means, axes.rows, judge.see)
     rank = axes.rows.shape[0]
     return Collapse(
         projected(spread, energy / axes.values, size),
@@ -96,7 +103,7 @@ def neural_collapse(
         cdnv(spread, answers.apart, size, rank),
         second,
         third,
-        mismatches / int(classes.features.shape[0]),
+        judge.mismatches() / int(classes.features.shape[0]),
         moved,
     )
 
@@ -143,9 +150,9 @@ def nc4(features: Array, labels: Array, weight: Array, bias: Array | None) -> fl
     rows = double_products(classes.xp, weight, weight)
     answers = Answers.of(classes, shape, weight, rows, bias)
     axes = axes_of(shape, classes.eps, classes.work)
-    judge = Judgement(answers, axes).mismatches
-    _, _, mismatches = within(classes, shape.means(classes.work), axes.rows, judge)
-    return mismatches / int(classes.features.shape[0])
+    judge = Judgement(answers, axes)
+    within(classes, shape.means(classes.work), axes.rows, judge.see)
+    return judge.mismatches() / int(classes.features.shape[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,46 +226,81 @@ def _reach(xp: Any, gap: Array, gram: Array, given: Array) -> Array:
 
 
 class Judgement:
-    """Counts the samples of a block whose two answers differ, with as few products as it can.
+    """Counts the samples whose two answers differ, block by block, with as few products as it can.
 
-    Within `reach` of its mean a sample has the answers of the mean. Elsewhere the classifier is
-    asked; its answer is not the nearest mean if the sample's own mean is nearer, and is if it is
-    the sample's own and the other means are out of reach. Only what is left is compared with all
-    means.
+    Within `reach` of its mean a sample has the answers of the mean. Elsewhere its nearest mean is
+    its own if the others are out of reach, and else found from its projections; the classifier
+    differs once any logit exceeds that of the nearest mean. Of many classes a few show it for most
+    samples of an untrained classifier; only what is left costs all logits. The logits of few
+    classes are collected over several blocks: each step then has enough to do.
     """
 
     def __init__(self, answers: Answers, axes: Axes) -> None:
-        xp = answers.xp
+        xp, C = answers.xp, answers.weight.shape[0]
         self._answers, self._double = answers, 2 * axes.coordinates
         self._all_right = not bool(xp.any(answers.wrong))
         self._nearest = float(xp.min(answers.reach))
+        self._many, self._enough = C >= 8 * RIVALS, CACHE // (4 * C)
+        self._held: list[tuple[Array, ...]] = []
+        self._rows = self._count = 0
 
-    def mismatches(self, labels: Array, block: Array, square: Array, z: Array) -> int:
-        """Return how many of n samples differ.
+    def see(self, labels: Array, block: Array, square: Array, z: Array) -> None:
+        """Judge n samples, now or later.
 
         `block` (n, d) holds ``mu_y - h``, `square` (n,) its squares and `z` (n, r) its projections.
         """
         answers, xp = self._answers, self._answers.xp
         if self._all_right and float(xp.max(square)) < self._nearest:
-            return 0
+            return
+        if self._many:
+            self._judge(labels, square, z, block)
+            return
+        across = xp.matrix_transpose(answers.weight)
+        self._held.append((labels, square, z, xp.matmul(block, across)))
+        self._rows += labels.shape[0]
+        if self._rows >= self._enough:
+            self._release()
+
+    def mismatches(self) -> int:
+        """Return how many of the samples seen differ."""
+        self._release()
+        return self._count
+
+    def _release(self) -> None:
+        if self._held:
+            self._judge(*(self._answers.xp.concat(each) for each in zip(*self._held, strict=True)))
+        self._held, self._rows = [], 0
+
+    def _judge(self, labels: Array, square: Array, z: Array, given: Array) -> None:
+        """Count mismatches; `given` is the block of features, or of few classes its products."""
+        answers, xp = self._answers, self._answers.xp
         sure = square < xp.take(answers.reach, labels)
-        count = int(xp.count_nonzero(xp.take(answers.wrong, labels) & sure))
-        labels, block, z = _where(xp, ~sure, labels, block, z)
-        # what the sample adds to its mean is minus the block
-        logits = xp.matmul(block, xp.matrix_transpose(answers.weight))
-        logits -= xp.take(answers.logits, labels, axis=0)
-        given = xp.argmin(logits, axis=1)
-        step = xp.take(self._double, given, axis=0)
-        step -= xp.take(self._double, labels, axis=0)
-        farther = xp.take(xp.reshape(answers.apart, (-1,)), labels * answers.apart.shape[0] + given)
-        farther += xp.vecdot(z, step)
-        other = farther > 0
-        count += int(xp.count_nonzero(other))
-        near = (given == labels) & (xp.vecdot(z, z) < xp.take(answers.reach_of_means, labels))
-        labels, given, z = _where(xp, ~(other | near), labels, given, z)
+        self._count += int(xp.count_nonzero(xp.take(answers.wrong, labels) & sure))
+        labels, z, given = _where(xp, ~sure, labels, z, given)
+        nearest = self._nearest_means(labels, z)
+        if self._many:
+            few, C = answers.weight[:RIVALS, :], answers.weight.shape[0]
+            short = xp.matmul(given, xp.matrix_transpose(few))
+            short -= xp.take(answers.logits[:, :RIVALS], labels, axis=0)
+            own = xp.vecdot(given, xp.take(answers.weight, nearest, axis=0))
+            own -= xp.take(xp.reshape(answers.logits, (-1,)), labels * C + nearest)
+            beaten = (xp.min(short, axis=1) < own) & (xp.argmin(short, axis=1) != nearest)
+            self._count += int(xp.count_nonzero(beaten))
+            labels, nearest, given = _where(xp, ~beaten, labels, nearest, given)
+            given = xp.matmul(given, xp.matrix_transpose(answers.weight))
+        # what a sample adds to its mean is minus its block, so these are the logits turned round
+        given -= xp.take(answers.logits, labels, axis=0)
+        self._count += int(xp.count_nonzero(xp.argmin(given, axis=1) != nearest))
+
+    def _nearest_means(self, labels: Array, z: Array) -> Array:
+        answers, xp = self._answers, self._answers.xp
+        nearest = xp.asarray(labels, copy=True)
+        far = xp.vecdot(z, z) >= xp.take(answers.reach_of_means, labels)
+        labels, z = _where(xp, far, labels, z)
         distances = xp.matmul(z, xp.matrix_transpose(self._double))
         distances += xp.take(answers.apart, labels, axis=0)
-        return count + int(xp.count_nonzero(xp.argmin(distances, axis=1) != given))
+        nearest[far] = xp.argmin(distances, axis=1)
+        return nearest
 
 
 def _where(xp: Any, chosen: Array, *arrays: Array) -> list[Array]:

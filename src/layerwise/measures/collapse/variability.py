@@ -21,7 +21,7 @@ from layerwise.measures.collapse.estimate import Estimate
 __all__ = ["Form", "Judge", "Within", "cdnv", "nc1", "projected", "quotient", "within"]
 
 Form = Literal["projected", "quotient", "cdnv"]
-Judge = Callable[[Array, Array, Array, Array], int]
+Judge = Callable[[Array, Array, Array, Array], None]
 
 
 def nc1(
@@ -97,12 +97,12 @@ def nc1(
     shape = between(classes, weighted)
     if probes is not None:
         rows, rank = whitened_draws(shape, classes.eps, work, probes, seed)
-        spread, energy, _ = within(classes, shape.means(work), rows)
+        spread, energy = within(classes, shape.means(work), rows)
         return probed(spread, energy, shape.size, rank)
     axes = axes_of(shape, classes.eps, work)
     rank = axes.rows.shape[0]
     rows = axes.rows if form == "projected" else axes.rows[:0, :]
-    spread, energy, _ = within(classes, shape.means(work), rows)
+    spread, energy = within(classes, shape.means(work), rows)
     if form == "quotient":
         return quotient(spread, shape.size, rank)
     if form == "cdnv":
@@ -140,27 +140,28 @@ class Within:
 
 def within(
     classes: Classes, means: Array, rows: Array, judge: Judge | None = None
-) -> tuple[Within, Array, int]:
-    """Return the spread about `means`, the mean squares along `rows` (r,) and the mismatches.
+) -> tuple[Within, Array]:
+    """Return the spread about `means` and the mean squares along `rows` (r,).
 
     One pass over the features. The judge, if any, gets of each block the labels, ``mu_y - h``, its
-    squares and its projections (n, r) and returns the number of its mismatches.
+    squares and its projections (n, r).
     """
     xp = classes.xp
     N = classes.features.shape[0]
     energy = xp.zeros(rows.shape[0], dtype=xp.float64, device=rows.device)
     squares = xp.empty((N, 1), dtype=classes.work, device=rows.device)
     across = xp.matrix_transpose(rows)
-    mismatches = 0
+    # sums by products are fast for few columns and for many
+    alone = xp.ones((1, N), dtype=classes.work, device=rows.device)
     for part, labels, block in classes.centred(means, classes.work, rows.shape[0]):
         square = xp.vecdot(block, block)
         squares[part, 0] = square
         z = xp.matmul(block, across)
         if judge is not None:
-            mismatches += judge(labels, block, square, z)
-        energy += xp.astype(xp.vecdot(z, z, axis=-2), xp.float64)
+            judge(labels, block, square, z)
+        energy += xp.astype(xp.matmul(alone[:, part], z * z)[0, :], xp.float64)
     variances = classes.sums(squares, classes.work)[:, 0] / classes.counts
-    return Within(xp, variances, classes.counts, classes.eps), energy / N, mismatches
+    return Within(xp, variances, classes.counts, classes.eps), energy / N
 
 
 def projected(spread: Within, shares: Array, size: Size) -> Estimate:
