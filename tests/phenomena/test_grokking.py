@@ -14,6 +14,7 @@ from layerwise.phenomena.base import Run
 from layerwise.phenomena.claim import Verdict
 from layerwise.phenomena.grokking import CLAIMS, Results, plan, study
 from layerwise.phenomena.grokking.experiment import Clock, Grokking, twin
+from layerwise.phenomena.grokking.published import EPOCHS, PUBLISHED
 from layerwise.theory import Scalar, solve, time_to
 from layerwise.theory.laws.decay import rich_time
 from layerwise.trace import Provenance, Trace
@@ -193,3 +194,41 @@ def test_the_twin_is_the_solution_of_its_model():
 def test_bad_settings_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         Grokking(**fields)
+
+
+def printed(off=0.0):
+    """Return the paper's runs with the printed accuracies, but for `off`."""
+    chosen = plan("paper", "mnist")
+    names = {run: name for name, run in {"default": chosen.default, **chosen.remedies}.items()}
+    runs = []
+    for experiment in chosen.experiments(3):
+        made = made_up(experiment, as_published)
+        name = names.get(replace(experiment, seed=0))
+        if name:
+            known = [(e, a) for e, a in zip(EPOCHS, PUBLISHED[name], strict=True) if a]
+            clock = 8.0 * (np.array([epoch for epoch, _ in known]) - 1)
+            test = np.array([accuracy for _, accuracy in known]) + off
+            series = {"train_accuracy": 1.0 * (clock > 0), "test_accuracy": test}
+            trace = Trace(clock, series, made.trace.provenance)
+            made = Run(experiment, trace, Path("nowhere"))
+        runs.append(made)
+    return Results.of(chosen, "paper", 3, runs)
+
+
+@pytest.mark.parametrize(
+    ("off", "verdict"), [(0.0, Verdict.SUPPORTED), (0.04, Verdict.SUPPORTED), (0.2, "refuted")]
+)
+def test_the_published_figure_is_judged_at_its_epochs(off, verdict):
+    shown = study(printed(off))
+    (claim,) = (claim for claim in shown.claims if claim.id == "grokking.figure8")
+    assert claim.measured == pytest.approx(off, abs=1e-12)
+    assert claim.verdict == verdict
+    (table,) = shown.tables
+    assert table.rows[0][1] == f"0.126 / {0.126 + off:.3f}"
+    assert table.rows[1][7].startswith("– / ")
+
+
+def test_only_the_published_settings_are_compared_with_the_published_figure():
+    shown = study(results(as_published))
+    assert "grokking.figure8" not in {claim.id for claim in shown.claims}
+    assert shown.tables == ()

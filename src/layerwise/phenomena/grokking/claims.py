@@ -12,9 +12,13 @@ import numpy as np
 
 from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, weigh
 from layerwise.phenomena.grokking.experiment import GENERAL, Grokking
+from layerwise.phenomena.grokking.published import EPOCHS, PUBLISHED, at_epochs, within
 from layerwise.phenomena.grokking.results import Results
 
-__all__ = ["CLAIMS"]
+__all__ = ["AT_PAPER_SIZE", "CLAIMS"]
+
+AGREES = 0.1  # rms difference of accuracies between two runs of figure 8
+LONG = 2000.0  # epochs of a published run
 
 FIGURE_8 = "arXiv 2502.21009, figure 8"
 CLOCK = "decay clock of the exactly solved 1-h-1 network (C = C0 exp(-2 decay t))"
@@ -172,6 +176,36 @@ def no_decay(results: Results) -> Claim:
     )
 
 
+def figure8(results: Results) -> Claim:
+    """The published picture comes out again at the published settings."""
+    plan = results.plan
+    runs = {"default": plan.default, **plan.remedies}
+    squares = []
+    for name, run in runs.items():
+        printed = np.array([math.nan if value is None else value for value in PUBLISHED[name]])
+        squares.append((at_epochs(results, run) - printed) ** 2)
+    off = np.sqrt(np.nanmean(np.concatenate(squares, axis=1), axis=1))
+    remedied = [within(results, run, 0.8) for run in plan.remedies.values()]
+    default = within(results, plan.default, 0.8)
+    claim = weigh(
+        results,
+        "grokking.figure8",
+        "At the published settings test accuracies at epochs "
+        f"{', '.join(map(str, EPOCHS))} of all five panels are those of figure 8: root mean square "
+        f"difference below {AGREES:g}; every remedy reaches 0.8 within 20 epochs (last "
+        f"{seen(np.max(remedied, axis=0))}), the default after more than 100 ({seen(default)}).",
+        f"{FIGURE_8}, one run a panel, read off the figure",
+        0.0,
+        off,
+        accept=(0.0, AGREES),
+    )
+    parts = [claim.verdict]
+    for values, accept in ((np.max(remedied, axis=0), (0.0, 20.0)), (default, (100.0, LONG))):
+        _, low, high = interval(values.tolist())
+        parts.append(judge(low, high, accept, results.seeds))
+    return replace(claim, verdict=Verdict.worst(*parts))
+
+
 CLAIMS: tuple[Callable[[Results], Claim], ...] = (
     delay,
     partial(remedy, name="weight"),
@@ -184,6 +218,7 @@ CLAIMS: tuple[Callable[[Results], Claim], ...] = (
     clock_scale,
     no_decay,
 )
+AT_PAPER_SIZE = (figure8,)  # where the settings are the published ones
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> float | None:

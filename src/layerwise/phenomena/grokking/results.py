@@ -34,11 +34,11 @@ class Results(base.Results):
 
     def fit_steps(self, experiment: Grokking) -> np.ndarray:
         """Return t_fit per seed: first logged step with train accuracy >= 0.99, or infinity."""
-        return self._reached(experiment, "train_accuracy", FIT)
+        return self.reached(experiment, "train_accuracy", FIT)
 
     def general_steps(self, experiment: Grokking) -> np.ndarray:
         """Return t85 per seed: first logged step with test accuracy >= 0.85, or infinity."""
-        return self._reached(experiment, "test_accuracy", GENERAL)
+        return self.reached(experiment, "test_accuracy", GENERAL)
 
     def at_fit(self, experiment: Grokking) -> np.ndarray:
         """Return the test accuracy at t_fit per seed, NaN where the data were never fitted."""
@@ -69,7 +69,8 @@ class Results(base.Results):
         calibrated = self.plan.scales[0]
         return np.array([clock.decay_time(experiment, calibrated) for clock in self.clocks])
 
-    def _reached(self, experiment: Grokking, name: str, level: float) -> np.ndarray:
+    def reached(self, experiment: Grokking, name: str, level: float) -> np.ndarray:
+        """Return the first logged step per seed with an accuracy of `level`, or infinity."""
         return np.array([
             float(first_reached(trace.clock, trace[name], level))
             for trace in self.traces(experiment)

@@ -6,10 +6,11 @@ import numpy as np
 
 from layerwise.phenomena.base import Study
 from layerwise.phenomena.claim import Verdict, whole
-from layerwise.phenomena.grokking.claims import CLAIMS, REMEDIES
+from layerwise.phenomena.grokking.claims import AT_PAPER_SIZE, CLAIMS, REMEDIES
 from layerwise.phenomena.grokking.experiment import Grokking, twin
+from layerwise.phenomena.grokking.published import EPOCHS, PUBLISHED, at_epochs
 from layerwise.phenomena.grokking.results import Results
-from layerwise.phenomena.panel import Curve, Panel, points, setting
+from layerwise.phenomena.panel import Curve, Panel, Table, points, setting
 from layerwise.trace import Trace
 
 __all__ = ["study"]
@@ -21,7 +22,9 @@ TWIN_POINTS = 150
 def study(results: Results) -> Study:
     """Return the phenomenon as the report shows it."""
     default = results.plan.default
-    claims = tuple(claim(results) for claim in CLAIMS)
+    published = results.size == "paper" and results.plan.data == "mnist"
+    asked = CLAIMS + AT_PAPER_SIZE if published else CLAIMS
+    claims = tuple(claim(results) for claim in asked)
     variants = {"Default: large initial weights": default} | {
         f"Remedy: {REMEDIES[name].lower()}": run for name, run in results.plan.remedies.items()
     }
@@ -41,6 +44,7 @@ def study(results: Results) -> Study:
         claims=claims,
         stand_in=results.plan.data == "digits",
         runs=tuple(results.runs.values()),
+        tables=(_published(results),) if published else (),
     )
 
 
@@ -150,6 +154,24 @@ def _scales(results: Results) -> Panel:
         ),
         "initial weight scale",
         "t85 x lr x decay",
+    )
+
+
+def _published(results: Results) -> Table:
+    """List the published accuracies with ours beside them."""
+    rows = []
+    runs = {"default": results.plan.default, **results.plan.remedies}
+    for name, run in runs.items():
+        ours = np.median(at_epochs(results, run), axis=0)
+        printed = ("–" if value is None else f"{value:.3f}" for value in PUBLISHED[name])
+        cells = zip(printed, ours, strict=True)
+        rows.append((name, *(f"{theirs} / {value:.3f}" for theirs, value in cells)))
+    return Table(
+        "Figure 8, published and here",
+        "Test accuracy at the epochs of the published figure (one run a panel, read off the "
+        "graphics) / here, median over seeds. An epoch is measured before its updates.",
+        ("Panel", *(f"epoch {epoch}" for epoch in EPOCHS)),
+        tuple(rows),
     )
 
 
