@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from layerwise.measures import crossing_time, first_reached
-from layerwise.phenomena import clock, collapse, depth, emergence, grokking, lazy_rich
+from layerwise.phenomena import clock, collapse, depth, emergence, grokking, lazy_rich, modular
 from layerwise.phenomena.base import Plan, Run, run
 from layerwise.phenomena.grokking.experiment import FIT, GENERAL
 from layerwise.show.figures import draw
@@ -35,6 +35,8 @@ def plan(name: str, size: str, data: str) -> Plan:
             return collapse.plan(size, data)
         case "clock":
             return clock.plan(size)
+        case "modular":
+            return modular.plan(size)
         case "lazy-rich":
             return lazy_rich.plan(size, data)
         case _:
@@ -48,6 +50,11 @@ def times(run: Run) -> dict[str, object]:
         return {
             "t_fit": first_reached(trace.clock, trace["train_accuracy"], FIT),
             "t85": first_reached(trace.clock, trace["test_accuracy"], GENERAL),
+        }
+    if isinstance(run.experiment, modular.QuadraticModular | modular.TransformerModular):
+        return {
+            "t_fit": first_reached(trace.clock, trace["train_accuracy"], FIT),
+            "t95": first_reached(trace.clock, trace["test_accuracy"], 0.95),
         }
     if isinstance(run.experiment, collapse.Collapse):
         return {"t_fit": first_reached(trace.clock, trace["train_accuracy"], 1.0)}

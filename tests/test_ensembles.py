@@ -32,12 +32,16 @@ OPTIMIZERS = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def observed(x):
     return lambda net: {"size": net(x).detach().double().square().mean().item()}
-
-
-def double(nets):
-    return [net.double() for net in nets]
 
 
 @pytest.mark.parametrize("training", OPTIMIZERS, ids=lambda one: f"{one.optimizer}{one.momentum}")

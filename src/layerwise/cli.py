@@ -205,7 +205,10 @@ class Reproduce:
     """Reproduce phenomena: real networks beside their exact theory, a report, verdicts."""
 
     phenomenon: Annotated[
-        tuple[Literal["emergence", "depth", "collapse", "lazy-rich", "clock", "grokking"], ...],
+        tuple[
+            Literal["emergence", "depth", "collapse", "lazy-rich", "clock", "grokking", "modular"],
+            ...,
+        ],
         tyro.conf.Positional,
     ] = ()
     """Which phenomena; all of them if none is named."""

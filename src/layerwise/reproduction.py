@@ -17,7 +17,7 @@ from typing import Any
 
 from layerwise.files import write_file
 from layerwise.names import nearest
-from layerwise.phenomena import clock, collapse, depth, emergence, grokking, lazy_rich
+from layerwise.phenomena import clock, collapse, depth, emergence, grokking, lazy_rich, modular
 from layerwise.phenomena.base import SIZES, Experiment, Plan, Run, run
 from layerwise.phenomena.claim import Claim
 from layerwise.show import report
@@ -26,7 +26,7 @@ from layerwise.tasks import images
 
 __all__ = ["PHENOMENA", "OutputFolderError", "reproduce"]
 
-PHENOMENA = ("emergence", "depth", "collapse", "lazy-rich", "clock", "grokking")
+PHENOMENA = ("emergence", "depth", "collapse", "lazy-rich", "clock", "grokking", "modular")
 MARKER = "reproduction.json"
 NEEDED = (("torch", "torch"), ("matplotlib", "plot"), ("sklearn", "data"))  # and their extras
 
@@ -53,7 +53,7 @@ def reproduce(
     ----------
     phenomenon
         One name or several of ``"emergence"``, ``"depth"``, ``"collapse"``, ``"lazy-rich"``,
-        ``"clock"`` and ``"grokking"``; all of them by default.
+        ``"clock"``, ``"grokking"`` and ``"modular"``; all of them by default.
     size
         ``"smoke"`` (seconds; images: 8x8 digits), ``"laptop"`` (minutes; MNIST) or ``"paper"``
         (the published settings, up to hours on a CPU).
@@ -139,6 +139,8 @@ def _plan(name: str, size: str, say: Say) -> Plan:
             return lazy_rich.plan(size, _data(size, say) if size == "paper" else "digits")
         case "clock":
             return clock.plan(size)
+        case "modular":
+            return modular.plan(size)
         case _:
             return grokking.plan(size, _data(size, say))
 

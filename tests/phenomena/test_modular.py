@@ -146,6 +146,20 @@ def test_what_never_generalised_is_judged_by_a_lower_bound_or_not_at_all():
     assert verdicts(found)["modular.transformer.remedies"] == Verdict.UNDECIDED
 
 
+def test_without_mirrors_there_is_no_step_at_which_half_of_them_are_known():
+    found = results(as_found)
+    one = found.plan.quadratic["unordered pairs"]
+    for made in found.runs.values():
+        if made.experiment.split_by == "unordered":
+            series = {name: made.trace[name] for name in made.trace}
+            series["mirror_accuracy"] = np.full(len(made.trace), np.nan)
+            trace = Trace(made.trace.clock, series, made.trace.provenance)
+            object.__setattr__(made, "trace", trace)
+    assert np.isnan(found.half_steps(one, "mirror")).all()
+    assert np.isfinite(found.half_steps(one, "other")).all()
+    assert found.half_steps(found.plan.transformer["base"], "mirror").tolist() == [120, 122, 123]
+
+
 def test_a_world_where_nothing_is_fitted_decides_nothing():
     nothing = results(lambda one: (NEVER, NEVER, 0.0, 0.0))
     assert set(verdicts(nothing).values()) == {Verdict.UNDECIDED}
@@ -178,6 +192,27 @@ def test_the_report_shows_every_setting_even_where_nothing_was_learned(world):
         draw(panel)
 
 
+def test_the_panel_of_delays_says_what_has_no_point():
+    found = results(as_found)
+    panel = found.plan.study("laptop", 3, found.runs.values()).panels[-1]
+    assert "no point for" in panel.caption.lower()
+    assert "transformer x0.2 (3 of 3 seeds)." in panel.caption
+
+
+def test_a_run_that_has_ended_is_held_in_its_panel():
+    found = results(as_found)
+    one = found.plan.transformer["base"]
+    key = replace(one, seed=2).key
+    short = found.runs[key].trace
+    until = short.clock <= 1200
+    cut = Trace(short.clock[until], {n: short[n][until] for n in short}, short.provenance)
+    runs = [replace(r, trace=cut) if k == key else r for k, r in found.runs.items()]
+    panel = found.plan.study("laptop", 3, runs).panels[2]
+    held = panel.curves[0].traces[2]
+    assert held.clock[-2:].tolist() == [1200, 1500]
+    assert held["test_accuracy"][-2:].tolist() == [1.0, 1.0]
+
+
 def test_the_table_says_how_many_seeds_got_there():
     rows = {row[0]: row for row in results(as_found).plan.study(
         "laptop", 3, results(as_found).runs.values()).tables[1].rows}  # fmt: skip
@@ -196,10 +231,6 @@ def test_the_runs_of_a_plan_are_told_apart_by_name_and_key(size):
 def test_an_unknown_size_is_refused():
     with pytest.raises(ValueError, match="did you mean 'laptop'"):
         plan("labtop")
-
-
-def rows_of(tensor):
-    return [tuple(row) for row in tensor.tolist()]
 
 
 @pytest.mark.parametrize("one", [SMALL, TINY, replace(TINY, loss="mse", operation="/")])

@@ -1,5 +1,6 @@
 """Plain torch modules with the explicit initial scales that the theory speaks about."""
 
+from layerwise.networks import remedies
 from layerwise.networks.cnn import CNN
 from layerwise.networks.conserved import Conserved, conserved_quantities, conserved_values
 from layerwise.networks.ensemble import Ensemble
@@ -11,6 +12,7 @@ from layerwise.networks.init import (
     set_weights,
     upstream,
 )
+from layerwise.networks.inputs import ScaledInput
 from layerwise.networks.kernels import (
     KernelEstimate,
     KernelPlan,
@@ -37,6 +39,7 @@ __all__ = [
     "KernelPlan",
     "Quadratic",
     "ResNet18",
+    "ScaledInput",
     "ScaledOutput",
     "Stack",
     "SymmetrisedOutput",
@@ -52,6 +55,7 @@ __all__ = [
     "ntk",
     "ntk_random",
     "ntk_summed",
+    "remedies",
     "rescale",
     "set_weights",
     "stacked_gradient",

@@ -91,7 +91,7 @@ def plan_of(
     factors = [layer.factors(N) for layer in layers]
     signals = [N * g * o * p for g, o, p, _ in factors]
     patches = [N * g * p * D for g, _, p, D in factors]
-    fixed = kernel + graph + Q * C + 2 * max(patches, default=0) + WORK
+    fixed = kernel + graph + Q * C + 2 * max(patches, default=0) + sum(signals) + WORK
     along = sum(signals) + max(signals, default=0)
     chunk = Q if kind == "full" else _most(limit - fixed, along, Q)
     memory = fixed + chunk * along if layers else 0.0

@@ -33,15 +33,14 @@ def add_layers(
     edges = [of[layer.module].edge for layer in layers]
     for start in range(0, len(V), chunk):
         part = V[start : start + chunk].to(y)
-        columns = zip(
-            *(
-                torch.autograd.grad(y, edges, v.view(y.shape[1:]).expand_as(y), retain_graph=True)
-                for v in part
-            ),
-            strict=True,
-        )
-        for layer, column in zip(layers, columns, strict=True):
-            G = layer.signals(torch.stack(column, dim=1)).to(V)
+        signals = [y.new_empty(len(x), len(part), *layer.outputs) for layer in layers]
+        for q, v in enumerate(part):
+            along = v.view(y.shape[1:]).expand_as(y)
+            found = torch.autograd.grad(y, edges, along, retain_graph=True)
+            for G, g in zip(signals, found, strict=True):
+                G[:, q] = g
+        for layer, signal in zip(layers, signals, strict=True):
+            G = layer.signals(signal).to(V)
             A = layer.patches(of[layer.module].inputs).to(V) if layer.weight else None
             _add(gram.directions(start, start + chunk), layer, A, G)
 

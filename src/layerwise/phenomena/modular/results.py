@@ -62,8 +62,13 @@ class Results(base.Results):
         return self.at(one, name, self.fit_steps(one))
 
     def half_steps(self, one: EitherModular, name: str) -> np.ndarray:
-        """Return the first logged step with accuracy ``"mirror"`` or ``"other"`` >= 1/2."""
-        return self._reached(one, f"{name}_accuracy", 0.5)
+        """Return the first logged step with accuracy ``"mirror"`` or ``"other"`` >= 1/2.
+
+        Infinite where it was not reached, NaN where there are no such pairs.
+        """
+        name = f"{name}_accuracy"
+        none = np.array([np.isnan(trace[name]).all() for trace in self.traces(one)])
+        return np.where(none, math.nan, self._reached(one, name, 0.5))
 
     def mirror_first(self, one: EitherModular) -> np.ndarray:
         """Return the step of mirror accuracy 1/2 over that of the other test pairs."""

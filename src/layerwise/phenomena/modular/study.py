@@ -13,6 +13,7 @@ from layerwise.phenomena.modular.claims import CLAIMS, CUT
 from layerwise.phenomena.modular.experiment import EitherModular
 from layerwise.phenomena.modular.results import ON_PLATEAU, Results
 from layerwise.phenomena.panel import Curve, Panel, Table, points
+from layerwise.trace import Trace
 
 __all__ = ["study"]
 
@@ -76,14 +77,15 @@ def _summary(results: Results, claims: Mapping[str, Claim]) -> str:
 
 
 def _accuracies(results: Results, title: str, one: EitherModular) -> Panel:
-    traces = results.traces(one)
+    traces = _held(results.traces(one))
     fit, late = (_median(f(one)) for f in (results.fit_steps, results.general_steps))
     return Panel(
         title,
         f"{one.task().formula}. Fitted (train accuracy 0.99) at step {whole(fit)}, general (test "
         f"accuracy 0.95) at step {whole(late)}; medians over seeds. The test pairs (a, b) are "
         "those whose mirror (b, a) is a training pair, and the others. Fourier concentration: "
-        "share of the strongest frequency in the weights that a neuron has for the tokens.",
+        "share of the strongest frequency in the weights that a neuron has for the tokens. A seed "
+        "that has learned the table is held at its last values.",
         tuple(Curve(label, traces, name) for label, name in CURVES.items()),
         STEPS,
         "accuracy, concentration",
@@ -94,7 +96,7 @@ def _accuracies(results: Results, title: str, one: EitherModular) -> Panel:
 
 def _delays(results: Results) -> Panel:
     """Draw the delay over the output scale, for both networks."""
-    curves = []
+    curves, missing = [], []
     for label, runs in (
         ("quadratic network", results.plan.quadratic),
         ("transformer", results.plan.transformer),
@@ -106,11 +108,16 @@ def _delays(results: Results) -> Panel:
         scales = np.array([one.output_scale for one in chosen])
         delays = np.array([results.delays(one) for one in chosen])
         curves.append(points(label, scales, delays.T))
+        missing += [
+            f"{label} x{scale:g} ({never} of {results.seeds} seeds)"
+            for scale, never in zip(scales, (~np.isfinite(delays)).sum(axis=1), strict=True)
+            if never
+        ]
     return Panel(
         "The delay over the output scale",
         f"t95/t_fit against the factor on the output; on images output x1/10 leaves less than "
-        f"{CUT[0]:g}. Where a seed did not generalise within its steps it has no point (see the "
-        "tables).",
+        f"{CUT[0]:g}. No point for what did not generalise within its steps: "
+        f"{', '.join(missing) or 'none'}.",
         tuple(curves),
         "output scale",
         "t95 / t_fit",
@@ -166,6 +173,21 @@ def _settings(results: Results) -> dict[str, str]:
         f"{net}: {field}": value for net, one in named.items()
         for field, value in one.settings().items()
     }  # fmt: skip
+
+
+def _held(traces: tuple[Trace, ...]) -> tuple[Trace, ...]:
+    """Return the traces up to the end of the longest; a run ends once all is learned."""
+    end = max(trace.clock[-1] for trace in traces)
+    return tuple(
+        trace
+        if trace.clock[-1] == end
+        else Trace(
+            np.append(trace.clock, end),
+            {name: np.append(trace[name], trace[name][-1]) for name in trace},
+            trace.provenance,
+        )
+        for trace in traces
+    )
 
 
 def _median(values: np.ndarray) -> float:
