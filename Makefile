@@ -5,9 +5,9 @@ BIN := .venv/bin
 .PHONY: demo test lint install bench docs clean
 
 demo: .venv/installed
-	@echo "layerwise demo: reproduce what exists so far at laptop size, beside its exact theory."
+	@echo "layerwise demo: reproduce the phenomena at laptop size, beside their exact theory."
 	@$(BIN)/layerwise data mnist || echo "MNIST cannot be had: the demo goes on with a stand-in."
-	@$(BIN)/layerwise reproduce --size laptop --out runs/demo
+	@$(BIN)/layerwise reproduce emergence depth collapse lazy-rich clock grokking --size laptop --out runs/demo
 
 test: .venv/developed lint
 	$(BIN)/python -m pytest

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, weigh, whole
+from layerwise.phenomena import claim as base
+from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, whole
+from layerwise.phenomena.modular.experiment import EitherModular
 from layerwise.phenomena.modular.results import ON_PLATEAU, PLATEAU, Results
 
 __all__ = ["CLAIMS", "CUT"]
@@ -23,6 +26,7 @@ def quadratic_delay(results: Results) -> Claim:
     one = results.plan.quadratic["base"]
     return weigh(
         results,
+        one,
         "modular.quadratic.delay",
         f"A two-layer quadratic network fits half of the table of {one.task().formula} long before "
         "it knows the other half: t95/t_fit above 20 (test accuracy 0.95, train accuracy 0.99). "
@@ -40,6 +44,7 @@ def quadratic_output(results: Results) -> Claim:
     one = results.plan.quadratic["output x0.1"]
     return weigh(
         results,
+        one,
         "modular.quadratic.output",
         "Output x1/10 cuts the delay of the quadratic network, but does not remove it as it does "
         f"on images: t95/t_fit below {CUT[1]:g} and above {CUT[0]:g}, which is what it leaves "
@@ -58,6 +63,7 @@ def transformer_delay(results: Results) -> Claim:
     at_fit = results.at_fit(one)
     claim = weigh(
         results,
+        one,
         "modular.transformer.delay",
         f"A one-layer transformer fits half of the table of {one.task().formula} while test "
         "accuracy is below 0.5, and knows the other half later: t95/t_fit above 5. Test accuracy "
@@ -76,21 +82,23 @@ def transformer_delay(results: Results) -> Claim:
 def transformer_remedies(results: Results) -> Claim:
     """The published claim, that a lower output scale removes the delay, on the transformer."""
     runs = results.plan.transformer
+    one = runs["output x0.2"]
     each = "; ".join(
-        f"{name.removeprefix('output ')}: t95 {whole(np.median(results.general_steps(one)))}, "
-        f"t95/t_fit {whole(np.median(results.delays(one)))}"
-        for name, one in runs.items()
+        f"{name.removeprefix('output ')}: t95 {whole(np.median(results.general_steps(run)))}, "
+        f"t95/t_fit {whole(np.median(results.delays(run)))}"
+        for name, run in runs.items()
         if name == "base" or name.startswith("output ")
     )
     return weigh(
         results,
+        one,
         "modular.transformer.remedies",
         "Output x1/5 removes the delay of the transformer, as published for grokking at large: "
         f"t95/t_fit below {CUT[0]:g}, as on images (never general: the last step instead, a lower "
         f"bound). Medians over seeds at output scales {each}.",
         REMEDIES,
         1.0,
-        results.delays_at_least(runs["output x0.2"], CUT[0]),
+        results.delays_at_least(one, CUT[0]),
         accept=(0.0, CUT[0]),
         log=True,
     )
@@ -101,6 +109,7 @@ def transformer_mirror(results: Results) -> Claim:
     square, one = results.plan.quadratic["base"], results.plan.transformer["base"]
     return weigh(
         results,
+        one,
         "modular.transformer.mirror",
         "The transformer first gets to know the test pairs (a, b) whose mirror (b, a) it was "
         "trained on: the step at which half of them are right, over that for the other test pairs, "
@@ -120,6 +129,7 @@ def transformer_plateau(results: Results) -> Claim:
     mirror, other, test = (results.on_plateau(one, name) for name in ("mirror", "other", "test"))
     claim = weigh(
         results,
+        one,
         "modular.transformer.plateau",
         "On the plateau of test accuracy where squared error and output x1/10 leave it, the "
         f"transformer knows that a + b = b + a and nothing else: at step {PLATEAU}, accuracy is "
@@ -143,3 +153,9 @@ CLAIMS: tuple[Callable[[Results], Claim], ...] = (
     transformer_mirror,
     transformer_plateau,
 )
+
+
+def weigh(results: Results, one: EitherModular, *given: Any, **settings: Any) -> Claim:
+    """Return the claim with the table that `one` learns as its data, see `base.weigh`."""
+    data = results.traces(one)[0].provenance.data
+    return replace(base.weigh(results, *given, **settings), data=str(data))
