@@ -27,6 +27,8 @@ bench: .venv/benchmarked
 	$(BIN)/python benchmarks/emergence_step.py
 	$(BIN)/python benchmarks/scaling_sums.py
 	$(BIN)/python benchmarks/collapse_measures.py
+	$(BIN)/python benchmarks/ensembles.py
+	$(BIN)/python benchmarks/ntk.py
 
 docs: .venv/documented
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
@@ -52,6 +54,8 @@ clean:
 
 .venv/benchmarked: .venv/developed
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all,dev,bench]'
+	@# nngeometry asks for torchvision, which it never imports and which would replace our PyTorch
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps 'nngeometry==0.4'
 	@touch $@
 
 .venv/documented: .venv/installed pyproject.toml
