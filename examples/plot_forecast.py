@@ -14,7 +14,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from layerwise.diagnose import Start
+from layerwise.diagnosis import Start
 from layerwise.tasks import load, split
 
 with Path("../records/forecast/heldout.csv").open() as file:

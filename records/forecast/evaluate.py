@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import beta, binom
 
-from layerwise.diagnose.forecast import NotPredicted, read
-from layerwise.diagnose.lazy import Start
-from layerwise.diagnose.rule import Look, Reading, Rule
+from layerwise.diagnosis.forecast import NotPredicted, read
+from layerwise.diagnosis.lazy import Start
+from layerwise.diagnosis.rule import Look, Reading, Rule
 from layerwise.measures import crossing_time, first_reached
 from layerwise.networks import MLP
 from layerwise.phenomena.base import run

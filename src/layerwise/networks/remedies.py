@@ -2,7 +2,7 @@
 
 Each can be undone: scaling by the inverse factor, `upstream` by ``1 / alpha``, `balance` by loading
 the parameters it returns, `set_decay` by setting the decay it returns. `upstream` and `balance`
-keep the function. What each will do is predicted by `layerwise.diagnose`.
+keep the function. What each will do is predicted by `layerwise.diagnosis`.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import erf
 
-from layerwise.diagnose import Start
-from layerwise.diagnose.lazy import RIDGE
+from layerwise.diagnosis import Start
+from layerwise.diagnosis.lazy import RIDGE
 from layerwise.networks import MLP
 
 SEEDS = st.integers(0, 2**32 - 1)

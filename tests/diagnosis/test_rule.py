@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from layerwise.diagnose.forecast import CALIBRATED
-from layerwise.diagnose.rule import Line, Look, Reading, Rule
+from layerwise.diagnosis.forecast import CALIBRATED
+from layerwise.diagnosis.rule import Line, Look, Reading, Rule
 
 SEEDS = st.integers(0, 2**32 - 1)
 

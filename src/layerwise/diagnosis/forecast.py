@@ -1,7 +1,7 @@
 """Forecast: when a run will generalise, said before training or from its first steps.
 
 A run with large weights that fits its data generalises when decay has shrunk what its initial
-function leaves off the data (`layerwise.diagnose.lazy`); theory computes the shrink ``tau`` that
+function leaves off the data (`layerwise.diagnosis.lazy`); theory computes the shrink ``tau`` that
 this takes, and ``tau = learning rate x decay x steps`` is the clock. Calibration adds what theory
 does not know: how far networks are from it, and how long they need to learn without any delay.
 """
@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from layerwise.diagnose.lazy import Start
-from layerwise.diagnose.rule import Line, Look, Reading, Rule
+from layerwise.diagnosis.lazy import Start
+from layerwise.diagnosis.rule import Line, Look, Reading, Rule
 from layerwise.measures import first_reached
 from layerwise.names import nearest
 from layerwise.trace import Trace

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from layerwise.diagnose import NotPredicted, Start, forecast, forecast_trace, remedies, remedy
-from layerwise.diagnose.forecast import CALIBRATED, read
-from layerwise.diagnose.rule import Look, Reading, Rule
+from layerwise.diagnosis import NotPredicted, Start, forecast, forecast_trace, remedies, remedy
+from layerwise.diagnosis.forecast import CALIBRATED, read
+from layerwise.diagnosis.rule import Look, Reading, Rule
 from layerwise.trace import Provenance, Trace
 
 RECORD = Path(__file__).parents[2] / "records" / "forecast"

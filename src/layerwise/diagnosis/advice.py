@@ -1,0 +1,216 @@
+r"""What a remedy will do, before it is applied.
+
+For outputs homogeneous of degree L in the weights, ``Theta/S`` (the share of the target that the
+start has) and the weight-to-target ratio ``Sigma/S`` decide, up to the unit of time, how a network
+learns (`layerwise.measures.weight_to_target`). A remedy of factor k multiplies both by the power of
+k of the table, and the speed of a lazy fit by plain descent at the same learning rate, which is the
+size of the tangent kernel, by another:
+
+    ==================  ====================  =============
+    remedy              Sigma/S, Theta/S      speed
+    ==================  ====================  =============
+    ``scale_weights``   L                     2 L - 2
+    ``scale_output``    1                     2
+    ``scale_input``     1                     2
+    ``scale_targets``   -1                    0
+    ==================  ====================  =============
+
+Inputs count as written for networks without biases, homogeneous of degree 1 in their input.
+``rate`` and squared error as in the theory; Adam hardly changes its speed.
+
+Source: derived from the scalar model of arXiv 2502.21009, extended to degree L by homogeneity.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from layerwise.measures import gamma_plus, weight_to_target
+from layerwise.names import nearest
+
+__all__ = ["SCALES", "Remedy", "balanced", "decayed", "scale_to", "scaled"]
+
+SCALES: Final = ("scale_weights", "scale_output", "scale_input", "scale_targets")
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A change to a run, and what it is predicted to do.
+
+    Attributes
+    ----------
+    name
+        A function of `layerwise.remedies`.
+    call
+        How to call it.
+    effect
+        What it does, in words.
+    predicted
+        Numbers after the change, by name: ``weight_to_target``, ``gamma_plus``; ``speed``,
+        ``steps`` and ``squared_weights`` relative to before.
+    keeps_function
+        Whether the outputs stay as they are.
+    """
+
+    name: str
+    call: str
+    effect: str
+    predicted: Mapping[str, float]
+    keeps_function: bool = False
+
+
+def scaled(
+    name: str, factor: float, ratio: float, growth: float = math.nan, degree: float = 2.0
+) -> Remedy:
+    """Return what a remedy that scales does to a network before it is trained.
+
+    Parameters
+    ----------
+    name
+        One of `SCALES`.
+    factor
+        Positive.
+    ratio, growth
+        Weight-to-target ratio and gamma_plus before; of both follows what the start has of the
+        target. Without gamma_plus that is taken to be nothing.
+    degree
+        Degree L of the outputs in the weights.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or a number is not positive.
+
+    Examples
+    --------
+    >>> after = scaled("scale_output", 0.1, ratio=5.0)
+    >>> {name: round(value, 4) for name, value in after.predicted.items()}
+    {'weight_to_target': 0.5, 'gamma_plus': 4.2361, 'speed': 0.01}
+    """
+    if name not in SCALES:
+        raise ValueError(nearest(name, SCALES, kind="remedy that scales"))
+    for what, value in (("factor", factor), ("ratio", ratio), ("degree", degree)):
+        if not 0 < value < math.inf:
+            raise ValueError(f"{what} must be positive and finite, got {value}")
+    size = factor ** {"scale_weights": degree, "scale_targets": -1.0}.get(name, 1.0)
+    speed = factor ** {"scale_weights": 2 * degree - 2, "scale_targets": 0.0}.get(name, 2.0)
+    a, b = _pair(ratio, growth)
+    root = math.sqrt(size)
+    after, grown = (
+        float(measure([root * a], [root * b], 1.0)) for measure in (weight_to_target, gamma_plus)
+    )
+    what = "model" if name != "scale_targets" else "targets"
+    return Remedy(
+        name,
+        f"lw.remedies.{name}({what}, {factor:.3g})",
+        f"weight-to-target ratio {ratio:.3g} becomes {after:.3g}, so that squared weights grow "
+        f"{grown:.3g}-fold; a lazy fit by plain descent is {speed:.3g} times as fast",
+        {"weight_to_target": after, "gamma_plus": grown, "speed": speed},
+    )
+
+
+def scale_to(
+    goal: float,
+    ratio: float,
+    growth: float = math.nan,
+    degree: float = 2.0,
+    saturated: int | None = None,
+) -> tuple[Remedy, ...]:
+    """Return the remedies that scale, each strong enough to make the ratio `goal`.
+
+    `saturated` is the number of layers of a network that is not homogeneous, as one of tanh is not:
+    its degree grows as weights shrink. Then outputs and targets are still exact; of smaller weights
+    only the direction is said, and nothing of inputs.
+
+    Examples
+    --------
+    >>> [one.call.split("remedies.")[1] for one in scale_to(0.5, ratio=8.0)]
+    ['scale_weights(model, 0.25)', 'scale_output(model, 0.0625)', 'scale_input(model, 0.0625)',
+     'scale_targets(targets, 16)']
+    >>> [bool(one.predicted) for one in scale_to(0.5, ratio=8.0, saturated=4)]
+    [True, True, False]
+    """
+    share = goal / ratio
+    factors = {
+        "scale_weights": share ** (1 / degree),
+        "scale_output": share,
+        "scale_input": share,
+        "scale_targets": 1 / share,
+    }
+    if saturated is None:
+        return tuple(scaled(name, f, ratio, growth, degree) for name, f in factors.items())
+    return (
+        *(scaled(name, factors[name], ratio, growth) for name in ("scale_output", "scale_targets")),
+        Remedy(
+            "scale_weights",
+            f"lw.remedies.scale_weights(model, {share ** (1 / saturated):.3g})",
+            f"weight-to-target ratio {ratio:.3g} comes down; how far is not predicted, since the "
+            "outputs are not homogeneous in the weights",
+            {},
+        ),
+    )
+
+
+def balanced(share: float, ratio: float = math.nan) -> Remedy:
+    """Return what balancing the units of two layers does: each unit gets in what it gives out.
+
+    `share` is their imbalance over the sum of their squared weights, between -1 and 1. The function
+    stays; of the squares ``a^2 + b^2`` of a unit ``2 |a b|`` stay, so that of all squared weights
+    at most ``sqrt(1 - share^2)`` is left, and exactly that where all units have one share. In the
+    1-h-1 network the weight-to-target `ratio`, if it is known, falls alike; elsewhere that is a
+    guide.
+
+    Examples
+    --------
+    >>> balanced(-0.8, ratio=10.0).predicted
+    {'squared_weights': 0.6, 'weight_to_target': 6.0}
+    """
+    if not abs(share) <= 1:
+        raise ValueError(f"share must lie in [-1, 1], got {share}")
+    left = math.sqrt((1 - share) * (1 + share))
+    after = {} if math.isnan(ratio) else {"weight_to_target": ratio * left}
+    falls = f"; the weight-to-target ratio {ratio:.3g} falls alike in the 1-h-1 network"
+    return Remedy(
+        "balance",
+        "lw.remedies.balance(model)",
+        f"the same function from balanced layers, which learn at one speed: of the squared weights "
+        f"of these two {left:.3g} are left at most{falls if after else ''}",
+        {"squared_weights": left} | after,
+        keeps_function=True,
+    )
+
+
+def decayed(decay: float, factor: float) -> Remedy:
+    """Return what more decay does to the end of a delay: it comes as many times sooner.
+
+    The clock of delayed generalisation is ``learning rate x decay x steps``.
+
+    Examples
+    --------
+    >>> decayed(0.1, 3.0).call, round(decayed(0.1, 3.0).predicted["steps"], 3)
+    ('lw.remedies.set_decay(optimizer, 0.3)', 0.333)
+    """
+    if not (decay > 0 and 0 < factor < math.inf):
+        raise ValueError(f"decay and factor must be positive, got {decay} and {factor}")
+    return Remedy(
+        "set_decay",
+        f"lw.remedies.set_decay(optimizer, {factor * decay:.3g})",
+        f"what decay has still to shrink takes {1 / factor:.3g} times as many steps",
+        {"steps": 1 / factor},
+        keeps_function=True,
+    )
+
+
+def _pair(ratio: float, growth: float) -> tuple[float, float]:
+    """Return one pair of weights of this ratio and gamma_plus, for a target of 1.
+
+    ``gamma_plus u - 1 = sqrt(u v + 1)`` with ``u = Sigma + Theta``, ``v = Sigma - Theta`` is linear
+    in u once squared: ``u = 2 (Sigma + gamma_plus)/(1 + gamma_plus^2)``.
+    """
+    up = 2 * (ratio + growth) / (1 + growth**2) if math.isfinite(growth) else ratio
+    up = min(max(up, 0.0), 2 * ratio)
+    plus, minus = math.sqrt(2 * up), math.sqrt(2 * (2 * ratio - up))
+    return (plus + minus) / 2, (plus - minus) / 2

@@ -1,0 +1,134 @@
+"""What rules read off a trace: the series a probe fills, by their short names."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from layerwise.diagnosis.finding import NotJudged, Premise
+from layerwise.trace import Trace
+
+__all__ = [
+    "DEGREE",
+    "FIT",
+    "adam_free",
+    "all_of",
+    "config",
+    "curve",
+    "degree",
+    "first",
+    "fitted",
+    "known",
+    "last",
+    "need",
+    "optimizer",
+    "plain_descent",
+]
+
+Array = npt.NDArray[np.float64]
+
+PREFIX: Final = "layerwise/"  # of the series of a probe
+FIT: Final = 0.99  # train accuracy that counts as fitted, as in the forecasts
+DEGREE: Final = 0.5  # by which a degree may miss a number of layers
+LEARNED: Final = 0.1  # of its first value: a train loss that has come down to it has learned
+
+
+def curve(trace: Trace, name: str) -> tuple[Array, Array]:
+    """Return the steps and values of a series where it was measured; empty if it never was.
+
+    `name` is that of a series of the probe without its prefix, or one of the user's own.
+
+    Examples
+    --------
+    >>> from layerwise.trace import Provenance
+    >>> series = {"layerwise/nc1/f": [1.0, float("nan"), 0.5]}
+    >>> curve(Trace([0, 1, 2], series, Provenance("probe", "optimiser steps")), "nc1/f")
+    (array([0., 2.]), array([1. , 0.5]))
+    """
+    full = PREFIX + name if PREFIX + name in trace else name
+    if full not in trace or trace[full].ndim != 1:
+        return np.empty(0), np.empty(0)
+    values = trace[full].astype(float)
+    seen = np.isfinite(values)
+    return trace.clock[seen].astype(float), values[seen]
+
+
+def known(trace: Trace, name: str) -> bool:
+    """Return whether a series was measured at all."""
+    return len(curve(trace, name)[0]) > 0
+
+
+def first(trace: Trace, name: str) -> float:
+    """Return the first measured value; NaN if there is none."""
+    values = curve(trace, name)[1]
+    return float(values[0]) if len(values) else math.nan
+
+
+def last(trace: Trace, name: str) -> float:
+    """Return the last measured value; NaN if there is none."""
+    values = curve(trace, name)[1]
+    return float(values[-1]) if len(values) else math.nan
+
+
+def all_of(trace: Trace, kind: str) -> dict[str, str]:
+    """Return the names of measured series ``kind/THING`` by thing, in the trace's order."""
+    short = (name.removeprefix(PREFIX) for name in trace)
+    things = {n.removeprefix(f"{kind}/"): n for n in short if n.startswith(f"{kind}/")}
+    return {thing: name for thing, name in things.items() if known(trace, name)}
+
+
+def need(trace: Trace, *names: str) -> None:
+    """Raise NotJudged unless every series was measured."""
+    missing = [name for name in names if not known(trace, name)]
+    if missing:
+        raise NotJudged(f"needs the series {', '.join(missing)}")
+
+
+def config(trace: Trace, name: str) -> Any:
+    """Return an entry of the configuration; None where there is none."""
+    return trace.provenance.config.get(name)
+
+
+def optimizer(trace: Trace) -> dict[str, Any]:
+    """Return what is known of the optimiser; empty if nothing is."""
+    return dict(config(trace, "optimizer") or {})
+
+
+def degree(trace: Trace) -> float:
+    """Return the degree of the outputs in the weights; 2 where it is not known."""
+    found = config(trace, "degree")
+    return 2.0 if found is None else float(found)
+
+
+def fitted(trace: Trace) -> bool | None:
+    """Return whether the training data are fitted; None if neither accuracy nor loss is known.
+
+    That is a train accuracy of 0.99, or without one a train loss down to a tenth of its start.
+    """
+    accuracy = curve(trace, "train_accuracy")[1]
+    if len(accuracy):
+        return bool(np.max(accuracy) >= FIT)
+    loss = curve(trace, "train_loss")[1]
+    return bool(np.min(loss) <= LEARNED * loss[0]) if len(loss) > 1 else None
+
+
+def plain_descent(trace: Trace) -> Premise:
+    """Say whether the optimiser is plain descent, whose flow conserves the imbalance."""
+    found = optimizer(trace)
+    kind, momentum = found.get("kind"), found.get("momentum", 0.0)
+    if kind is None:
+        return Premise("plain gradient descent", None, "pass optimizer= to the probe")
+    holds = kind in ("SGD", "Descent") and not momentum
+    return Premise("plain gradient descent", holds, f"{kind}, momentum {momentum:g}")
+
+
+def adam_free(trace: Trace) -> Premise:
+    """Say whether the size of a gradient decides how far a layer moves."""
+    kind = optimizer(trace).get("kind")
+    name = "layers move as far as their gradients say"
+    if kind is None:
+        return Premise(name, None, "pass optimizer= to the probe")
+    return Premise(name, kind in ("SGD", "Descent"), kind)

@@ -1,0 +1,31 @@
+"""The rules of a diagnosis, in the order in which they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from layerwise.diagnosis.finding import Finding
+from layerwise.diagnosis.rules.balance import broken_conservation, idle_layer, lazy_by_imbalance
+from layerwise.diagnosis.rules.collapse import minority_collapse, not_yet_collapsed, rank_too_low
+from layerwise.diagnosis.rules.grokking import decay_too_weak, memorised_and_waiting
+from layerwise.diagnosis.rules.scale import lazy_by_scale
+from layerwise.diagnosis.rules.stages import stages
+from layerwise.trace import Trace
+
+__all__ = ["RULES", "Rule"]
+
+Rule = Callable[[Trace], Finding | None]
+
+RULES: Final[tuple[Rule, ...]] = (
+    broken_conservation,
+    idle_layer,
+    lazy_by_scale,
+    lazy_by_imbalance,
+    memorised_and_waiting,
+    decay_too_weak,
+    rank_too_low,
+    minority_collapse,
+    not_yet_collapsed,
+    stages,
+)

@@ -1,0 +1,180 @@
+"""Layers against each other: lazy by imbalance, layers that do not learn, broken conservation."""
+
+from __future__ import annotations
+
+import math
+from itertools import permutations
+from typing import Final
+
+from layerwise.diagnosis.advice import balanced
+from layerwise.diagnosis.evidence import (
+    adam_free,
+    all_of,
+    first,
+    known,
+    last,
+    optimizer,
+    plain_descent,
+)
+from layerwise.diagnosis.finding import Finding, NotJudged, Premise
+from layerwise.diagnosis.rules.scale import UNEVEN, moved, still
+from layerwise.trace import Trace
+
+__all__ = ["broken_conservation", "idle_layer", "lazy_by_imbalance"]
+
+# r^2 = (share r)^2 + (1 - share^2) r^2 of the weight-to-target ratio r: imbalance is the larger
+# part of it from here on.
+SHARE: Final = 1 / math.sqrt(2)
+KEPT: Final = 0.1  # drift of the imbalance, of all squared weights, up to which it counts as kept
+NONE: Final = 1e-6  # relative motion: some roundings of float32
+DISCRETE: Final = 1e-4  # by which (1 - lr decay)^steps may differ from the exponential, relatively
+MOVED: Final = 1e-3  # relative motion of a layer that learns
+EXPLODED: Final = 10.0  # drift of the imbalance over all squared weights at the start
+STEPS: Final = 10.0  # times what finite steps explain: gradients are sampled at the looks only
+FLOOR: Final = 0.01  # drift that is no fault: small CNNs under descent kept theirs to 1 %
+
+
+def lazy_by_imbalance(trace: Trace) -> Finding | None:
+    """Find two layers of which the larger one stays and the smaller one alone does the work.
+
+    In a pair of weights relative motions are as the inverse squares. A late layer that is larger
+    (upstream) makes a ReLU network learn features all the same: then they move.
+    """
+    shares, motions = all_of(trace, "balance_share"), all_of(trace, "motion")
+    if not shares or not motions:
+        raise NotJudged("needs the series balance_share/P and motion/L of two layers")
+    stayed = still(trace)
+    found = []
+    for early, late in permutations(motions, 2):
+        pair = f"{early}-{late}"
+        if pair not in shares:
+            continue
+        share = first(trace, shares[pair])
+        heavy, light = (late, early) if share > 0 else (early, late)
+        slow, fast = last(trace, motions[heavy]), last(trace, motions[light])
+        if abs(share) >= SHARE and slow < UNEVEN * fast:
+            found.append((slow / fast, pair, share, heavy, light))
+    if not found or stayed.holds is False:
+        return None
+    ratio, pair, share, heavy, light = min(found)
+    drift = last(trace, f"balance_drift/{pair}")
+    where = "later" if share > 0 else "earlier"
+    evidence = {"balance_share": share, "motion_ratio": ratio, "balance_drift": drift}
+    return Finding(
+        "lazy by imbalance",
+        "warning",
+        f"Of {pair} the {where} layer {heavy} is much the larger one and hardly moves; {light} "
+        "alone fits the data, with the features that the start happens to have.",
+        evidence | moved(trace),
+        (
+            stayed,
+            adam_free(trace),
+            Premise(
+                "the imbalance is kept",
+                None if math.isnan(drift) else drift <= KEPT,
+                f"drift {drift:.2g} of the squared weights",
+            ),
+        ),
+        (balanced(share, first(trace, "weight_to_target")),),
+    )
+
+
+def idle_layer(trace: Trace) -> Finding | None:
+    """Find a layer that gets no gradient, or one that runs away from its neighbour.
+
+    A layer that moved exactly as decay moves it counts as one without a gradient; where decay has
+    done much, one that learned a thousandth of its size looks the same.
+    """
+    motions = all_of(trace, "motion")
+    if len(motions) < 2:
+        raise NotJudged("needs the series motion/L of two layers or more")
+    last_step = trace.clock[-1]
+    tau = last(trace, "decay_budget") if known(trace, "decay_budget") else 0.0
+    decayed = -math.expm1(-tau)
+    path = {layer: last(trace, name) for layer, name in motions.items()}
+    dead = [
+        layer
+        for layer, motion in path.items()
+        if abs(motion - decayed) <= NONE + DISCRETE * decayed
+    ]
+    works = len(dead) < len(path) and max(path.values()) > decayed + MOVED
+    if dead and works:
+        settings = optimizer(trace)
+        return Finding(
+            "idle layer",
+            "fault",
+            f"{', '.join(dead)} did not learn in {last_step:g} steps: "
+            f"{'only decay has moved it' if tau else 'it has not moved'}. It gets no gradient "
+            "(dead units before it, a detached path) or the optimiser does not have it.",
+            {f"motion/{layer}": path[layer] for layer in dead} | {"decay_budget": tau},
+            (
+                Premise(
+                    "the optimiser has every trained layer",
+                    settings.get("uniform"),
+                    "one rate and decay for all" if settings.get("uniform") else
+                    "groups of different rates, or layers left out" if settings else
+                    "pass optimizer= to the probe",
+                ),
+            ),
+        )  # fmt: skip
+    drifts = {pair: last(trace, name) for pair, name in all_of(trace, "balance_drift").items()}
+    worst = max(drifts, key=drifts.__getitem__, default=None)
+    if worst is None or drifts[worst] <= EXPLODED:
+        return None
+    return Finding(
+        "exploding imbalance",
+        "fault",
+        f"Of {worst} one layer outgrows the other: their imbalance has moved by "
+        f"{drifts[worst]:.3g} times all squared weights at the start, which gradient flow would "
+        "have conserved. The steps are too large.",
+        {"balance_drift": drifts[worst], "balance_share": last(trace, f"balance_share/{worst}")},
+        (plain_descent(trace),),
+    )
+
+
+def broken_conservation(trace: Trace) -> Finding | None:
+    """Find an imbalance that moved by more than step size and decay explain.
+
+    A step of plain descent moves it by at most ``lr^2`` times the squared gradients, which the
+    probe adds up. Without that bound, under momentum, only a drift of a tenth is told.
+    """
+    drifts = all_of(trace, "balance_drift")
+    if not drifts:
+        raise NotJudged("needs the series balance_drift/P: nothing is known to be conserved")
+    kind = optimizer(trace).get("kind")
+    if kind is None:
+        raise NotJudged("needs the optimiser: without it decay is not told from a fault")
+    if kind not in ("SGD", "Descent"):
+        raise NotJudged(f"{kind} conserves no imbalance, whatever its step size")
+    bounds = all_of(trace, "balance_allowed")
+    allowed = {
+        pair: STEPS * last(trace, bounds[pair]) + FLOOR if pair in bounds else KEPT
+        for pair in drifts
+    }
+    excess = {pair: last(trace, name) / allowed[pair] for pair, name in drifts.items()}
+    worst = max(excess, key=excess.__getitem__)
+    if excess[worst] <= 1:
+        return None
+    drift = last(trace, drifts[worst])
+    return Finding(
+        "broken conservation",
+        "fault",
+        f"The imbalance of {worst} moved by {drift:.2g} of the squared weights, where steps and "
+        f"decay explain at most {allowed[worst]:.2g}. Something else changes these weights: "
+        "clipping, rates that differ by layer, a norm or a tie the probe does not know, a rewrite.",
+        {"balance_drift": drift, "allowed": allowed[worst]},
+        (
+            plain_descent(trace),
+            Premise(
+                "the work of finite steps is known",
+                worst in bounds,
+                "gradients were seen at the looks" if worst in bounds else
+                f"not known; a drift of {KEPT:g} is allowed",
+            ),
+            Premise(
+                "one rate and decay for all layers",
+                optimizer(trace).get("uniform"),
+                "uniform" if optimizer(trace).get("uniform") else "groups differ",
+            ),
+        ),
+    )  # fmt: skip

@@ -1,0 +1,178 @@
+"""Features of classes: collapsed too early, not yet collapsed, minorities never learned."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from layerwise.diagnosis.advice import Remedy, decayed
+from layerwise.diagnosis.evidence import (
+    all_of,
+    config,
+    curve,
+    fitted,
+    known,
+    last,
+    need,
+)
+from layerwise.diagnosis.finding import Finding, NotJudged, Premise
+from layerwise.measures import crossing_time
+from layerwise.trace import Trace
+
+__all__ = ["minority_collapse", "not_yet_collapsed", "rank_too_low"]
+
+HALF: Final = 0.5  # of the C - 1 directions that C classes need; and accuracy of a learned class
+LOST: Final = 0.8  # of the largest rank so far: the rank has fallen
+UNFIT: Final = 0.9  # train accuracy below which classes are still to be told apart
+# Bands of neural collapse: ResNet on digits, all six runs of three seeds inside, the control
+# without decay outside of NC3.
+NC1: Final = 0.03
+NC3: Final = 0.05
+# Decay budgets B of .2 and more collapsed in those runs, at momentum .9: e-foldings B/(1 - .9).
+BUDGET: Final = 2.0
+MOST: Final = 10.0  # times the decay: more would be another run
+WAITED: Final = 3.0  # times the predicted step of a class, before it counts as never learned
+
+
+def rank_too_low(trace: Trace) -> Finding | None:
+    """Find features that lost directions before the classes were told apart.
+
+    C classes need C - 1 directions; a rank that has fallen below half of them while the train
+    accuracy is low cannot hold them. A rank that grows is a stage of learning, and no fault.
+    """
+    classes = config(trace, "classes")
+    ranks = all_of(trace, "rank")
+    if not ranks or not classes:
+        raise NotJudged("needs the series rank/F and labels of classes")
+    need(trace, "train_accuracy")
+    accuracy = last(trace, "train_accuracy")
+    found = []
+    for name, series in ranks.items():
+        _, values = curve(trace, series)
+        if values[-1] < HALF * (classes - 1) and values[-1] <= LOST * np.max(values):
+            found.append((values[-1], float(np.max(values)), name))
+    if not found or accuracy >= UNFIT:
+        return None
+    rank, most, name = min(found)
+    tau = last(trace, "decay_budget")
+    decays = known(trace, "weight_decay") and last(trace, "weight_decay") > 0
+    samples = config(trace, "samples")
+    remedies = (decayed(last(trace, "weight_decay"), 0.1),) if decays else ()
+    return Finding(
+        "rank collapsed too early",
+        "warning",
+        f"The features {name} came down to {rank:.2g} directions from {most:.2g}, of {classes - 1} "
+        f"that {classes} classes need, at a train accuracy of {accuracy:.2f}: what they have lost "
+        "they can only regain slowly.",
+        {"rank": rank, "largest_rank": most, "train_accuracy": accuracy},
+        (
+            Premise(
+                "decay takes the directions away",
+                None if math.isnan(tau) else tau > 0,
+                "decay not known" if math.isnan(tau) else f"{tau:.2g} e-foldings so far",
+            ),
+            Premise(
+                "the batch is large enough to show the rank",
+                None if samples is None else samples >= 2 * classes,
+                f"{samples} samples of {classes} classes",
+            ),
+        ),
+        remedies,
+    )
+
+
+def not_yet_collapsed(trace: Trace) -> Finding | None:
+    """Find fitted classes whose features have not collapsed, and the decay that is still to come.
+
+    What collapses them is the decay budget: the e-foldings by which decay alone would have shrunk
+    the weights.
+    """
+    spreads = all_of(trace, "nc1")
+    if not spreads:
+        raise NotJudged("needs the series nc1/F: labels, and features of a batch")
+    fit = fitted(trace)
+    if fit is None:
+        raise NotJudged("needs the series train_accuracy or train_loss")
+    headed = [name for name in spreads if known(trace, f"nc3/{name}")]
+    name = (headed or list(spreads))[-1]
+    nc1, nc3 = last(trace, f"nc1/{name}"), last(trace, f"nc3/{name}")
+    if not fit or (nc1 <= NC1 and not nc3 > NC3):
+        return None
+    tau = last(trace, "decay_budget")
+    evidence = {"nc1": nc1, "nc3": nc3, "decay_budget": tau}
+    left = math.nan
+    if tau > 0:
+        left = (BUDGET - tau) / tau * float(trace.clock[-1])
+    if left > 0:
+        evidence["steps_left"] = left
+    remedies: tuple[Remedy, ...] = ()
+    if BUDGET / MOST <= tau < BUDGET and last(trace, "weight_decay") > 0:
+        remedies = (decayed(last(trace, "weight_decay"), BUDGET / tau),)
+    when = f"; at this pace the budget is spent {left:.3g} steps from now" if left > 0 else ""
+    return Finding(
+        "not yet collapsed",
+        "note",
+        f"The data are fitted, but the classes are still spread in {name} (NC1 {nc1:.2g}, NC3 "
+        f"{nc3:.2g}): decay has done {0.0 if math.isnan(tau) else tau:.2g} of about {BUDGET:g} "
+        f"e-foldings{when}.",
+        evidence,
+        (
+            Premise(
+                "decay is what is missing",
+                None if math.isnan(tau) else tau < BUDGET,
+                "decay not known" if math.isnan(tau) else f"{tau:.2g} e-foldings of {BUDGET:g}",
+            ),
+        ),
+        remedies,
+    )
+
+
+def minority_collapse(trace: Trace) -> Finding | None:
+    r"""Find classes too small for the decay: those that the loss gives up for good.
+
+    A class of n_c samples is a mode of strength ``sqrt(n_c) - N c``, c the decay of the layers
+    (their geometric mean): it is learned, in the end, iff that is positive, and at a time as
+    ``1/sqrt(n_c)``. So classes in the order of their size are learned up to some size, and those
+    below are never. A class that should have been learned long ago bounds ``N c``.
+
+    Series of the user's own: ``class_accuracy/NAME`` (train) and ``class_count/NAME``.
+    """
+    accuracies, counts = all_of(trace, "class_accuracy"), all_of(trace, "class_count")
+    names = [name for name in accuracies if name in counts]
+    if len(names) < 2:
+        raise NotJudged("needs the series class_accuracy/NAME and class_count/NAME of each class")
+    size = {name: last(trace, counts[name]) for name in names}
+    learned = [name for name in names if last(trace, accuracies[name]) >= HALF]
+    missed = [name for name in names if name not in learned]
+    if not learned or not missed:
+        return None
+    largest = max(learned, key=size.__getitem__)
+    steps, values = curve(trace, accuracies[largest])
+    time = float(crossing_time(steps, values, HALF)) if values[0] < HALF else float(steps[0])
+    due = {name: time * math.sqrt(size[largest] / size[name]) for name in missed}
+    now = float(trace.clock[-1])
+    lost = [name for name in missed if size[name] > 0 and now >= WAITED * due[name]]
+    if not lost:
+        return None
+    least = min(size[name] for name in learned)
+    smallest, greatest = min(size[name] for name in lost), max(size[name] for name in lost)
+    factor = math.sqrt(smallest / least) if smallest < least else HALF
+    decay = last(trace, "weight_decay")
+    remedies = (decayed(decay, factor),) if decay > 0 else ()
+    return Finding(
+        "minority below the threshold",
+        "warning",
+        f"Classes {', '.join(lost)} of {smallest:g} to {greatest:g} samples are not learned, "
+        f"{WAITED:g} times after their turn: decay holds them at zero. Classes of {least:g} and "
+        "more are learned.",
+        {"largest_lost": greatest, "smallest_learned": least, "due": max(due[n] for n in lost)},
+        (
+            Premise("the smaller classes are the lost ones", greatest < least,
+                    f"lost up to {greatest:g}, learned from {least:g}"),
+            Premise("decay is at work", None if math.isnan(decay) else decay > 0,
+                    "decay not known" if math.isnan(decay) else f"weight decay {decay:g}"),
+        ),
+        remedies,
+    )  # fmt: skip

@@ -1,0 +1,70 @@
+"""The groups of measures, and which of them a model and its batch have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from layerwise.names import nearest
+from layerwise.networks import Conserved, conserved_quantities
+from layerwise.probe.features import Collapse, Features, headed
+from layerwise.probe.kernel import Kernel, Scale
+from layerwise.probe.measure import Measure, NotApplicable, View
+from layerwise.probe.weights import Balance, Decay, Motion, Norms
+
+__all__ = ["GROUPS", "measures_of", "need_groups"]
+
+GROUPS: Final = (
+    "optimizer", "norms", "motion", "balance", "scale", "features", "collapse", "kernel",
+)  # fmt: skip
+
+Pairs = Sequence[Conserved | tuple[str, str, str]]
+
+
+def need_groups(groups: Sequence[str]) -> None:
+    """Raise for a group that there is not."""
+    for group in groups:
+        if group not in GROUPS:
+            raise ValueError(nearest(group, GROUPS, kind="group of measures"))
+
+
+def measures_of(
+    group: str, view: View, pairs: Pairs | None, note: Callable[[str], None]
+) -> list[Measure]:
+    """Return the measures of a group, or raise NotApplicable; `note` is told what is left out."""
+    scene = view.scene
+    if group in ("scale", "features", "collapse", "kernel") and scene.subject is None:
+        raise NotApplicable("pass batch= to look at the model with")
+    if group in ("scale", "collapse") and scene.targets is None:
+        raise NotApplicable("pass batch=(x, y) with the targets")
+    if group == "collapse" and scene.labels is None:
+        raise NotApplicable("the targets are no labels of classes")
+    if group == "optimizer":
+        return [Decay()]
+    if group == "norms":
+        return [Norms()]
+    if group == "motion":
+        return [Motion()]
+    if group == "balance":
+        return _balance(view, pairs)
+    if group == "scale":
+        return [Scale()]
+    if group == "features":
+        return [Features()]
+    if group == "kernel":
+        return [Kernel()]
+    try:
+        return [Collapse(headed(view.seen, scene.labels))]
+    except NotApplicable as error:
+        note(f"NC2 to NC4: {error}")
+        return [Collapse(())]
+
+
+def _balance(view: View, pairs: Pairs | None) -> list[Measure]:
+    try:
+        items = conserved_quantities(view.scene.model, pairs)
+    except TypeError as error:
+        raise NotApplicable(f"{error}, by pairs=") from None
+    if not items:
+        raise NotApplicable("no change of the units passes from one trained layer to the next")
+    return [Balance(items)]

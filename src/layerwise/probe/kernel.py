@@ -1,0 +1,148 @@
+"""Measures that take gradients on the batch: the tangent kernel, and weights against the target."""
+
+# ruff: noqa: D102 -- documented once, on the abstract class
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from layerwise.measures import (
+    gamma_plus,
+    kernel_alignment,
+    kernel_distance,
+    kernel_growth,
+    weight_to_target,
+)
+from layerwise.networks import ntk
+from layerwise.probe.measure import Measure, Memory, NotApplicable, View
+from layerwise.probe.subject import Subject
+
+__all__ = ["SAMPLES", "SIGNS", "Kernel", "Projected", "Scale"]
+
+SAMPLES = 32
+SIGNS = 4
+SEED = 0
+
+
+class Projected(nn.Module):
+    """Four random combinations of the outputs with signs, or the outputs, where they are no more.
+
+    The trace kernel of the combinations is on average 4 times that of the outputs, as for
+    `layerwise.networks.ntk_random`; no measure sees the factor. The signs are always the same.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__()
+        self.training = False
+        self.subject = subject
+
+    def forward(self, index: Tensor) -> Tensor:
+        """Map numbers of samples (n,) to combinations (n, 4)."""
+        outputs = self.subject(index).flatten(1)
+        if outputs.shape[1] <= SIGNS:
+            return outputs
+        draws = torch.Generator().manual_seed(SEED)
+        signs = 2.0 * torch.randint(2, (outputs.shape[1], SIGNS), generator=draws) - 1
+        return outputs @ signs.to(outputs)
+
+
+@dataclass(frozen=True)
+class Kernel(Measure):
+    """Centred distance of the tangent kernel from the start, growth, alignment with the targets.
+
+    The trace kernel of at most 32 samples, evenly spaced in the batch; for more than 4 outputs the
+    estimate of `Projected`. Keeps the kernel of the start.
+    """
+
+    name = "kernel"
+    costly = True
+
+    def begin(self, view: View) -> Memory:
+        return {"kernel": _kernel(view)}
+
+    def values(self, view: View, memory: Memory) -> dict[str, float]:
+        start, now = memory["kernel"], _kernel(view)
+        found = {
+            "kernel_distance": float(kernel_distance(start, now)),
+            "kernel_growth": float(kernel_growth(start, now)),
+        }
+        if view.scene.targets is not None:
+            chosen = view.scene.targets[view.scene.subject.index(SAMPLES)].flatten(1).double()
+            found["kernel_alignment"] = float(kernel_alignment(now, chosen))
+        return found
+
+
+@dataclass(frozen=True)
+class Scale(Measure):
+    """The weight-to-target ratio of any network, and the gain that the 1-h-1 model predicts.
+
+    With outputs f and targets Y on the batch, trained parameters theta of which the outputs are
+    homogeneous of degree L, and ``g`` the gradient of ``<Y, f>``::
+
+        Theta/S = <Y, f> / |Y|^2        Sigma/S = |theta| |g| / (L |Y|^2) >= |Theta/S|
+        gamma_plus = (1 + sqrt((Sigma/S)^2 - (Theta/S)^2 + 1)) / (Sigma/S + Theta/S)
+
+    For the 1-h-1 network ``(x/Z) sum_i a_i b_i`` these are ``Theta``, ``Sigma`` and ``gamma_plus``
+    of `layerwise.measures.scale` for every Z and every batch (for S < 0 gamma_plus is one over
+    theirs: the growth of the sums or differences that do grow), and so for a diagonal model of
+    equal modes. The four remedies change the ratio as theory says in any homogeneous network:
+    weights times k by k^L, targets by 1/k, outputs by k, inputs of a network without biases by k.
+    Elsewhere it is a definition: an upper bound, since weights that no input or target uses count
+    in ``|theta|``, and of a model with norms, which have no scale, the size is a convention.
+
+    Taken once, before the training. L is measured, from the growth of ``|g|`` between weights times
+    ``2^(-1/2)`` and ``2^(1/2)``: exactly the number of layers of a ReLU network without biases; it
+    is taken to be at least 1.
+    """
+
+    name = "scale"
+    costly = True
+
+    def begin(self, view: View) -> Memory:
+        if not view.scene.targets.any():
+            raise NotApplicable("all targets are zero")
+        up, down = (self._slopes(view, math.sqrt(2.0) ** sign)[2] for sign in (1, -1))
+        degree = max(1.0, 1.0 + math.log2(up / down)) if up and down else 1.0
+        inner, size, slope = self._slopes(view)
+        square = float(view.scene.targets.double().square().sum())
+        theta = inner / square
+        sigma = max(size * slope / (degree * square), abs(theta))
+        return {
+            name: torch.tensor(value, dtype=torch.float64)
+            for name, value in (("degree", degree), ("sigma", sigma), ("theta", theta))
+        }
+
+    def values(self, view: View, memory: Memory) -> dict[str, float]:
+        if not view.first:
+            return {}
+        sigma, theta = float(memory["sigma"]), float(memory["theta"])
+        plus, minus = math.sqrt(2 * (sigma + theta)), math.sqrt(2 * (sigma - theta))
+        a, b = [(plus + minus) / 2], [(plus - minus) / 2]  # one pair of this theta and sigma
+        return {
+            "weight_to_target": float(weight_to_target(a, b, 1.0)),
+            "gamma_plus": float(gamma_plus(a, b, 1.0)),
+        }
+
+    def _slopes(self, view: View, factor: float | None = None) -> tuple[float, float, float]:
+        """Return ``<Y, f>``, ``|theta|`` and ``|g|``, with the parameters times a factor."""
+        with torch.enable_grad():
+            outputs, own = view.scene.subject.run(view.scene.subject.index(), factor)
+            inner = (outputs * view.scene.targets.to(outputs)).sum()
+            trained = [p for p in own.values() if p.requires_grad]
+            found = torch.autograd.grad(inner, trained, allow_unused=True)
+        pairs = [(p, g) for p, g in zip(trained, found, strict=True) if g is not None]
+        sizes = torch.stack([torch.stack([_square(p), _square(g)]) for p, g in pairs])
+        theta, slope = sizes.sum(dim=0).sqrt().tolist()
+        return float(inner.detach()), theta, slope
+
+
+def _kernel(view: View) -> Tensor:
+    return ntk(Projected(view.scene.subject), view.scene.subject.index(SAMPLES)).double()
+
+
+def _square(value: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(value.detach(), dtype=torch.float64) ** 2

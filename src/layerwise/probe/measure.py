@@ -1,0 +1,117 @@
+"""A step as a probe sees it, and the interface of a group of measures."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from layerwise.probe.optimizer import Settings
+from layerwise.probe.scene import PENULTIMATE, Scene
+
+__all__ = ["Measure", "Memory", "NotApplicable", "Seen", "View", "norm"]
+
+Memory = dict[str, Tensor]  # what a measure keeps: the start, and sums over the steps
+
+
+class NotApplicable(ValueError):
+    """A measure that this model or batch does not have; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Outputs (N, ...), features (N, d) by name, and what the head reads, if there is a head."""
+
+    outputs: Tensor
+    features: dict[str, Tensor]
+    read: Tensor | None
+
+
+@dataclass(eq=False)
+class View:
+    """The run at one step.
+
+    Attributes
+    ----------
+    scene
+        What is looked at.
+    step
+        Number of the step.
+    first
+        Whether nothing was looked at before.
+    settings
+        Of the optimiser, if it is known.
+    """
+
+    scene: Scene
+    step: int
+    first: bool = True
+    settings: Settings | None = None
+
+    @cached_property
+    def sizes(self) -> dict[str, Tensor]:
+        """The norm of every trained parameter, at least in float32."""
+        return {name: norm(p) for name, p in self.scene.trained.items()}
+
+    @cached_property
+    def seen(self) -> Seen:
+        """What passes through the model on the batch."""
+        scene = self.scene
+        names = tuple(name for name in scene.features if name != PENULTIMATE)
+        heads = () if scene.head is None else (scene.head,)
+        outputs, left, entered = scene.subject.capture(names, heads)
+        read = None if scene.head is None else _rows(entered[scene.head], len(outputs), scene.head)
+        features = {
+            name: read if name == PENULTIMATE else _rows(left.get(name), len(outputs), name)
+            for name in scene.features
+        }
+        return Seen(outputs, features, read)
+
+
+class Measure(abc.ABC):
+    """A group of measures that are taken together.
+
+    Attributes
+    ----------
+    name
+        What it is called.
+    costly
+        Whether it runs the model or forms large matrices, so that it is taken less often.
+    """
+
+    name: str
+    costly: bool
+
+    @abc.abstractmethod
+    def begin(self, view: View) -> Memory:
+        """Return what later values are compared with; NotApplicable where there is no measure."""
+
+    @abc.abstractmethod
+    def values(self, view: View, memory: Memory) -> dict[str, float]:
+        """Return the values at this step, by the name of the series without its prefix.
+
+        Sums over the steps are kept in `memory`.
+        """
+
+
+def norm(value: Tensor) -> Tensor:
+    """Return ``|value|``, at least in float32."""
+    dtype = torch.float32 if value.element_size() < 4 else None
+    return torch.linalg.vector_norm(value.detach(), dtype=dtype)
+
+
+def _rows(value: object, samples: int, name: str) -> Tensor:
+    """Return features (N, d), flattened, at least in float32."""
+    if value is None:
+        raise ValueError(f"module {name!r} is not called when the model runs on the batch")
+    if not isinstance(value, Tensor) or value.ndim < 1 or len(value) != samples:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(
+            f"module {name!r} must return a tensor with a row for each of the {samples} samples, "
+            f"got {shape}"
+        )
+    value = value.reshape(samples, -1)
+    return value if value.element_size() >= 4 else value.float()

@@ -1,0 +1,169 @@
+"""Measures of the weights alone: their norms, their motion, and what gradient flow conserves."""
+
+# ruff: noqa: D102 -- documented once, on the abstract class
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from layerwise.networks import Conserved
+from layerwise.probe.measure import Measure, Memory, NotApplicable, View, norm
+
+__all__ = ["Balance", "Decay", "Motion", "Norms"]
+
+TINY = torch.finfo(torch.float32).tiny
+
+
+@dataclass(frozen=True)
+class Norms(Measure):
+    """``|W|`` of every weight matrix, in the Frobenius norm."""
+
+    name = "norms"
+    costly = False
+
+    def begin(self, view: View) -> Memory:
+        return {}
+
+    def values(self, view: View, memory: Memory) -> dict[str, float]:
+        layers = view.scene.layers
+        return _by_layer("norm", layers, torch.stack([view.sizes[n] for n in layers.values()]))
+
+
+@dataclass(frozen=True)
+class Motion(Measure):
+    """``|W - W_0| / |W_0|`` of every weight matrix; keeps a copy of all of them.
+
+    As `layerwise.measures.relative_motion`, all layers at a time.
+    """
+
+    name = "motion"
+    costly = False
+
+    def begin(self, view: View) -> Memory:
+        layers = view.scene.layers
+        start = {
+            f"start/{name}": view.scene.trained[name].detach().clone() for name in layers.values()
+        }
+        return start | {"sizes": torch.stack([view.sizes[name] for name in layers.values()])}
+
+    def values(self, view: View, memory: Memory) -> dict[str, float]:
+        layers = view.scene.layers
+        moved = torch.stack(
+            [norm(view.scene.trained[name] - memory[f"start/{name}"]) for name in layers.values()]
+        )
+        found = torch.where(moved > 0, moved / memory["sizes"], moved)
+        return _by_layer("motion", layers, found)
+
+
+@dataclass(frozen=True)
+class Decay(Measure):
+    """The optimiser's settings, and ``tau``, by which decay alone shrank the weights so far.
+
+    ``tau = sum lr x decay`` over the steps, over ``1 - momentum`` for SGD with momentum; between
+    two looks the mean of both rates counts. 0 where decay is coupled to an adaptive step (Adam).
+    """
+
+    name = "optimizer"
+    costly = False
+
+    def begin(self, view: View) -> Memory:
+        if view.settings is None:
+            raise NotApplicable("pass optimizer= to have its settings and the work of decay")
+        return {}
+
+    def values(self, view: View, memory: Memory) -> dict[str, float]:
+        shrunk, _ = _clock(view, memory)
+        return {
+            "learning_rate": view.settings.learning_rate,
+            "weight_decay": view.settings.weight_decay,
+            "decay_budget": shrunk,
+        }
+
+
+@dataclass(frozen=True)
+class Balance(Measure):
+    """The quantities that gradient flow conserves: level, drift, and what explains a drift.
+
+    With D the quantity, h its units and ``q`` the sum of all squared weights in it::
+
+        balance = tr D / h        share = tr D / q        drift = |D - e^(-2 tau) D_0| / q_0
+
+    Decay at one rate multiplies D by ``e^(-2 tau)``; tau is 0 without an optimiser. A step of plain
+    SGD changes D by at most ``lr^2 sum |G|^2`` with the gradients G; summed over the steps, with
+    the gradients found at each look, that is what is allowed, relative to ``q_0``.
+
+    Attributes
+    ----------
+    items
+        The quantities.
+    """
+
+    items: tuple[Conserved, ...]
+
+    name = "balance"
+    costly = True
+
+    def begin(self, view: View) -> Memory:
+        return {
+            f"{item.name}/{what}": value
+            for item in self.items
+            for what, value in zip(("value", "size"), _of(item, view), strict=True)
+        }
+
+    def values(self, view: View, memory: Memory) -> dict[str, float]:
+        shrunk, waited = _clock(view, memory)
+        found: dict[str, Tensor] = {}
+        for item in self.items:
+            D, size = _of(item, view)
+            D0, size0 = (memory[f"{item.name}/{what}"] for what in ("value", "size"))
+            trace = D.diagonal(dim1=-2, dim2=-1).sum() if item.rule == "full" else D.sum()
+            found[f"balance/{item.name}"] = trace / item.units
+            found[f"balance_share/{item.name}"] = trace / size
+            found[f"balance_drift/{item.name}"] = norm(D - math.exp(-2 * shrunk) * D0) / size0
+            allowed = _allowed(view, memory, item, waited)
+            if allowed is not None:
+                found[f"balance_allowed/{item.name}"] = allowed / size0
+        values = torch.stack(list(found.values())).tolist()
+        return dict(zip(found, values, strict=True))
+
+
+def _by_layer(what: str, layers: Mapping[str, str], values: Tensor) -> dict[str, float]:
+    return {f"{what}/{layer}": v for layer, v in zip(layers, values.tolist(), strict=True)}
+
+
+def _of(item: Conserved, view: View) -> tuple[Tensor, Tensor]:
+    """Return the conserved quantity and the sum of all squared weights in it."""
+    names = [name for name, _ in item.readers + item.writers]
+    own = {name: view.scene.trained[name].detach() for name in names}
+    own = {name: p if p.element_size() >= 4 else p.float() for name, p in own.items()}
+    return item.value(own), sum(view.sizes[name] ** 2 for name in names).clamp(min=TINY)
+
+
+def _clock(view: View, memory: Memory) -> tuple[float, int]:
+    """Return tau up to this step and the steps since the last look, and keep both in `memory`."""
+    rate = 0.0 if view.settings is None else view.settings.decay_rate
+    start = torch.tensor([view.step, rate, 0.0], dtype=torch.float64)
+    last, before, shrunk = memory.get("clock", start).tolist()
+    waited = view.step - round(last)
+    shrunk += waited * (before + rate) / 2
+    memory["clock"] = torch.tensor([view.step, rate, shrunk], dtype=torch.float64)
+    return shrunk, waited
+
+
+def _allowed(view: View, memory: Memory, item: Conserved, waited: int) -> Tensor | None:
+    """Return the largest change of the quantity by finite steps so far, if it is known."""
+    if view.settings is None or not view.settings.plain:
+        return None
+    grads = [view.scene.trained[name].grad for name, _ in item.readers + item.writers]
+    if any(grad is None for grad in grads):
+        return None
+    rate = view.settings.learning_rate**2 * sum(norm(grad) ** 2 for grad in grads)
+    before = memory.get(f"{item.name}/rate", rate)
+    total = memory.get(f"{item.name}/allowed", torch.zeros_like(rate)) + waited * before
+    memory[f"{item.name}/rate"], memory[f"{item.name}/allowed"] = rate, total
+    return total

@@ -1,0 +1,329 @@
+"""Rules: for each a trace that it must tell, one that it must not, one against its premises."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import layerwise as lw
+from layerwise.diagnosis.finding import NotJudged
+from layerwise.diagnosis.rules import RULES
+from layerwise.diagnosis.rules.balance import broken_conservation, idle_layer, lazy_by_imbalance
+from layerwise.diagnosis.rules.collapse import minority_collapse, not_yet_collapsed, rank_too_low
+from layerwise.diagnosis.rules.grokking import decay_too_weak, memorised_and_waiting
+from layerwise.diagnosis.rules.scale import lazy_by_scale
+from layerwise.diagnosis.rules.stages import stages
+from layerwise.trace import Provenance, Trace
+
+from .traces import ADAMW, SGD, made
+
+LAYERS = {"fc1": [20, 5], "fc2": [3, 20]}
+LAZY = {
+    "weight_to_target": [30.0, math.nan],
+    "gamma_plus": [1.03, math.nan],
+    "feature_distance/h": [0.0, 0.001],
+    "motion/fc1": [0.0, 0.01],
+    "motion/fc2": [0.0, 0.02],
+    "train_accuracy": [0.1, 1.0],
+}
+DOWNSTREAM = {
+    "balance_share/fc1-fc2": [-0.98, -0.98],
+    "balance_drift/fc1-fc2": [0.0, 1e-4],
+    "motion/fc1": [0.0, 1e-3],
+    "motion/fc2": [0.0, 0.8],
+    "feature_distance/h": [0.0, 1e-3],
+    "train_accuracy": [0.1, 1.0],
+}
+IDLE = {"motion/fc1": [0.0, 0.0], "motion/fc2": [0.0, 0.3], "motion/fc3": [0.0, 0.2]}
+RUNAWAY = {
+    "motion/fc1": [0.0, 4.0],
+    "motion/fc2": [0.0, 90.0],
+    "balance_drift/fc1-fc2": [0.0, 40.0],
+    "balance_share/fc1-fc2": [0.0, 0.99],
+}
+BROKEN = {"balance_drift/fc1-fc2": [0.0, 0.3], "balance_allowed/fc1-fc2": [0.0, 1e-3]}
+GROK = {
+    "weight_to_target": [100.0, math.nan, math.nan],
+    "gamma_plus": [1.01, math.nan, math.nan],
+    "train_accuracy": [0.1, 0.9, 1.0],
+    "test_accuracy": [0.1, 0.25, 0.3],
+    "learning_rate": 1e-3,
+    "weight_decay": 0.3,
+    "decay_budget": [0.0, 0.03, 0.06],
+}
+FLAT = {
+    "rank/h": [8.0, 6.0, 2.0],
+    "train_accuracy": [0.1, 0.3, 0.3],
+    "weight_decay": 0.1,
+    "decay_budget": [0.0, 1.0, 2.0],
+}
+SPREAD = {
+    "nc1/h": [3.0, 0.4],
+    "nc3/h": [2.0, 0.3],
+    "train_accuracy": [0.1, 1.0],
+    "weight_decay": 5e-3,
+    "decay_budget": [0.0, 0.5],
+}
+LOST = {
+    "class_count/a": 400.0,
+    "class_count/b": 100.0,
+    "class_count/c": 4.0,
+    "class_accuracy/a": [0.0, 0.6, 1.0, 1.0, 1.0],
+    "class_accuracy/b": [0.0, 0.2, 0.9, 1.0, 1.0],
+    "class_accuracy/c": 0.0,
+    "weight_decay": 0.01,
+}
+CLOCK = [0, 100, 200, 1000, 4000]
+
+
+def logistic(t, half, rate):
+    return 1 / (1 + np.exp(-rate * (t - half)))
+
+
+T = np.arange(0, 2001, 20)
+STAGED = {
+    "skill/one": logistic(T, 500, 0.02),
+    "skill/two": logistic(T, 2300, 0.008),
+    "skill/three": 0.0 * T,
+}
+
+# rule, a trace that triggers it, settings of the run, its severity
+TRIGGERS = {
+    lazy_by_scale: (LAZY, {"layers": LAYERS, "degree": 2.0, "optimizer": SGD}, "warning"),
+    lazy_by_imbalance: (DOWNSTREAM, {"optimizer": SGD}, "warning"),
+    idle_layer: (IDLE, {"optimizer": SGD}, "fault"),
+    broken_conservation: (BROKEN, {"optimizer": SGD}, "fault"),
+    memorised_and_waiting: (
+        GROK,
+        {"optimizer": ADAMW, "classes": 10, "layers": LAYERS, "degree": 2.0},
+        "warning",
+    ),
+    decay_too_weak: (
+        GROK | {"weight_decay": 0.0, "decay_budget": 0.0},
+        {"optimizer": ADAMW, "classes": 10},
+        "warning",
+    ),
+    rank_too_low: (FLAT, {"classes": 10, "samples": 200, "optimizer": SGD}, "warning"),
+    not_yet_collapsed: (SPREAD, {"optimizer": SGD}, "note"),
+    minority_collapse: (LOST, {"clock": CLOCK, "optimizer": SGD}, "warning"),
+    stages: (STAGED, {"layers": LAYERS, "degree": 2.0, "clock": T}, "note"),
+}
+
+# rule, what makes of it a trace that it must not tell
+QUIET = [
+    (lazy_by_scale, {"weight_to_target": [2.9, math.nan]}),
+    (lazy_by_scale, {"feature_distance/h": [0.0, 0.1]}),
+    (lazy_by_imbalance, {"motion/fc1": [0.0, 0.2]}),
+    (lazy_by_imbalance, {"feature_distance/h": [0.0, 0.1]}),
+    (lazy_by_imbalance, {"balance_share/fc1-fc2": [-0.5, -0.5]}),
+    (lazy_by_imbalance, {"balance_share/fc1-fc2": [0.98, 0.98]}),  # the larger one moves
+    (idle_layer, {"motion/fc1": [0.0, 1e-4]}),
+    (idle_layer, {"motion/fc2": [0.0, 0.0], "motion/fc3": [0.0, 0.0]}),  # nothing was trained yet
+    (broken_conservation, {"balance_drift/fc1-fc2": [0.0, 0.019]}),
+    (broken_conservation, {"balance_allowed/fc1-fc2": [0.0, 0.03]}),
+    (memorised_and_waiting, {"test_accuracy": [0.1, 0.6, 0.75]}),
+    (memorised_and_waiting, {"train_accuracy": [0.1, 0.9, 0.95]}),
+    (memorised_and_waiting, {"weight_decay": 1e-3}),  # that is a decay too weak
+    (decay_too_weak, {"weight_decay": 0.3, "decay_budget": [0.0, 0.03, 0.06]}),
+    (decay_too_weak, {"test_accuracy": [0.1, 0.6, 0.9]}),
+    (rank_too_low, {"rank/h": [8.0, 6.0, 5.0]}),
+    (rank_too_low, {"rank/h": [1.0, 1.5, 2.0]}),  # it grows
+    (rank_too_low, {"train_accuracy": [0.1, 0.5, 0.95]}),
+    (not_yet_collapsed, {"nc1/h": [3.0, 0.01], "nc3/h": [2.0, 0.02]}),
+    (not_yet_collapsed, {"train_accuracy": [0.1, 0.8]}),
+    (minority_collapse, {"class_accuracy/c": [0.0, 0.0, 0.0, 0.0, 0.9]}),
+    (minority_collapse, {"class_accuracy/a": 0.0, "class_accuracy/b": 0.0}),
+    (stages, {"skill/two": logistic(T, 700, 0.02), "skill/three": logistic(T, 900, 0.02)}),
+    (stages, {"skill/one": logistic(T, 2500, 0.02)}),
+]
+
+# rule, what makes of it a trace against a premise, a part of the premise's name
+FAILING = [
+    (lazy_by_scale, {}, {"degree": 1.1}, "homogeneous"),
+    (lazy_by_scale, {"motion/fc1": [0.0, 1e-4]}, {}, "no layer is much larger"),
+    (lazy_by_imbalance, {}, {"optimizer": ADAMW}, "as far as their gradients"),
+    (lazy_by_imbalance, {"balance_drift/fc1-fc2": [0.0, 0.5]}, {}, "imbalance is kept"),
+    (idle_layer, {}, {"optimizer": SGD | {"uniform": False}}, "every trained layer"),
+    (broken_conservation, {"balance_allowed/fc1-fc2": math.nan},
+     {"optimizer": SGD | {"momentum": 0.9}}, "plain gradient descent"),
+    (memorised_and_waiting, {"weight_to_target": [0.2, math.nan, math.nan]}, {}, "lazy start"),
+    (memorised_and_waiting, {}, {"classes": 3}, "like those of the calibration"),
+    (memorised_and_waiting, {}, {"optimizer": SGD}, "like those of the calibration"),
+    (decay_too_weak, {"weight_to_target": [0.2, math.nan, math.nan]}, {}, "lazy start"),
+    (rank_too_low, {"decay_budget": 0.0, "weight_decay": 0.0}, {}, "decay takes"),
+    (rank_too_low, {}, {"samples": 12}, "large enough"),
+    (not_yet_collapsed, {"decay_budget": [0.0, 5.0]}, {}, "decay is what is missing"),
+    (minority_collapse, {"class_count/c": 200.0}, {}, "smaller classes"),
+    (minority_collapse, {"weight_decay": 0.0}, {}, "decay is at work"),
+    (stages, {}, {"degree": 4.0}, "two layers"),
+    (stages, {"skill/two": 0.0 * T}, {}, "seen coming"),
+]  # fmt: skip
+
+
+def run(rule, changes=None, settings=None):
+    series, config, _ = TRIGGERS[rule]
+    config = config | (settings or {})
+    clock = config.pop("clock", None)
+    return made(series | (changes or {}), clock, **config)
+
+
+def test_every_rule_has_its_three_traces():
+    assert set(TRIGGERS) == set(RULES) == {r for r, _ in QUIET} == {r for r, *_ in FAILING}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_must_be_told(rule):
+    found = rule(run(rule))
+    assert found.severity == TRIGGERS[rule][2]
+    assert found.confidence == "high"
+    assert found.evidence
+    assert all(premise.holds for premise in found.premises)
+
+
+@pytest.mark.parametrize(("rule", "changes"), QUIET)
+def test_what_must_not_be_told(rule, changes):
+    assert rule(run(rule, changes)) is None
+
+
+@pytest.mark.parametrize(("rule", "changes", "settings", "name"), FAILING)
+def test_a_premise_that_fails_lowers_the_confidence(rule, changes, settings, name):
+    found = rule(run(rule, changes, settings))
+    assert found.confidence == "low"
+    assert any(name in p.name and p.holds is False for p in found.premises)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(at=st.floats(0.05, 0.95))
+def test_a_look_at_which_nothing_was_measured_changes_nothing(rule, at):
+    trace = run(rule)
+    new = trace.clock[-2] + at * (trace.clock[-1] - trace.clock[-2])
+    clock = np.insert(trace.clock.astype(float), -1, new)
+    series = {name: np.insert(values, -1, math.nan) for name, values in trace.series.items()}
+    assert rule(Trace(clock, series, trace.provenance)) == rule(trace)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_says_what_it_lacks(rule):
+    with pytest.raises(NotJudged, match="needs"):
+        rule(made({"anything": [1.0, 2.0]}))
+
+
+@pytest.mark.parametrize("rule", [lazy_by_scale, lazy_by_imbalance, idle_layer])
+def test_what_is_not_known_makes_unsure(rule):
+    if rule is lazy_by_scale:
+        trace = made({"weight_to_target": [30.0, math.nan]})
+    else:
+        trace = run(rule, settings={"optimizer": None})
+    assert rule(trace).confidence == "medium"
+
+
+def test_a_layer_that_only_decays_is_idle():
+    tau = 0.2
+    series = IDLE | {"motion/fc1": [0.0, -math.expm1(-tau)], "decay_budget": [0.0, tau]}
+    found = idle_layer(made(series, optimizer=SGD))
+    assert "only decay" in found.sentence
+    assert found.evidence["motion/fc1"] == -math.expm1(-tau)
+    assert idle_layer(made(series | {"motion/fc1": [0.0, 0.3]}, optimizer=SGD)) is None
+
+
+def test_a_runaway_layer_is_told():
+    found = idle_layer(made(RUNAWAY, optimizer=SGD))
+    assert (found.rule, found.severity) == ("exploding imbalance", "fault")
+    assert idle_layer(made(RUNAWAY | {"balance_drift/fc1-fc2": [0.0, 9.0]}, optimizer=SGD)) is None
+
+
+def test_adam_conserves_nothing():
+    with pytest.raises(NotJudged, match="AdamW conserves no imbalance"):
+        broken_conservation(made(BROKEN, optimizer=ADAMW))
+    with pytest.raises(NotJudged, match="needs the optimiser"):
+        broken_conservation(made(BROKEN))
+
+
+def test_the_forecast_of_a_delay_is_that_of_the_forecasts():
+    trace = run(memorised_and_waiting)
+    told = memorised_and_waiting(trace).forecast
+    assert told == lw.diagnosis.forecast_trace(trace, 1e-3, 0.3)
+    assert told.low < told.time < told.high
+
+
+def test_outside_of_the_calibration_the_scalar_model_gives_the_time():
+    found = memorised_and_waiting(run(memorised_and_waiting, settings={"optimizer": SGD}))
+    assert found.forecast is None
+    assert found.evidence["steps"] == pytest.approx(math.log(100.0) / (2 * 0.06 / 200))
+
+
+def test_no_interval_is_given_for_other_numbers_of_classes():
+    found = memorised_and_waiting(run(memorised_and_waiting, settings={"classes": 3}))
+    assert found.forecast is None
+    calibrated = lw.diagnosis.forecast_trace(run(memorised_and_waiting), 1e-3, 0.3)
+    assert found.evidence["steps"] == calibrated.time
+    assert f"about step {calibrated.time:.3g}" in found.sentence
+
+
+def test_a_delay_without_a_known_end_is_told_as_well():
+    coupled = ADAMW | {"kind": "Adam", "decoupled": False}
+    changes = {"decay_budget": 0.0}
+    trace = run(memorised_and_waiting, changes, {"optimizer": coupled})
+    found = memorised_and_waiting(trace)
+    assert "a step not known" in found.sentence
+    assert found.confidence == "low"
+    assert decay_too_weak(trace) is None
+
+
+@pytest.mark.parametrize("decay", [0.3, 0.1, 0.03, 0.01, 1e-3, 1e-5, 0.0])
+def test_a_delay_is_either_waited_for_or_too_long(decay):
+    trace = run(memorised_and_waiting, {"weight_decay": decay})
+    told = [memorised_and_waiting(trace), decay_too_weak(trace)]
+    assert sum(one is not None for one in told) == 1
+
+
+def test_what_is_left_of_the_decay_budget_is_forecast():
+    found = not_yet_collapsed(run(not_yet_collapsed))
+    assert found.evidence["steps_left"] == pytest.approx(300)  # 0.5 of 2 e-foldings in 100 steps
+    assert found.remedies[0].predicted["steps"] == pytest.approx(0.25)
+
+
+def test_less_decay_saves_a_minority():
+    """The remedy puts the mode of the lost class above zero for every threshold that is possible.
+
+    Classes of 100 were learned, so N c < 10; the decay of both layers falls by the factor, and c
+    with it.
+    """
+    found = minority_collapse(run(minority_collapse))
+    assert found.evidence["due"] == pytest.approx(1000 / 12 * math.sqrt(400 / 4))
+    (remedy,) = found.remedies
+    assert remedy.name == "set_decay"
+    new = float(remedy.call.split("optimizer, ")[1].rstrip(")"))
+    assert math.sqrt(4) - 10 * new / 0.01 >= -1e-9
+
+
+def test_the_next_stage_is_forecast_from_the_line_of_its_logit():
+    found = stages(run(stages))
+    assert found.forecast.time == pytest.approx(2300, rel=1e-6)
+    assert found.forecast.low <= found.forecast.time <= found.forecast.high
+    assert "two is next at step 2.3e+03" in found.sentence
+
+
+def test_the_next_stage_of_the_exact_model_is_forecast():
+    """Balanced pairs of rates 1, 1/3, 1/9: the forecast at t = 21 is the law's own half time."""
+    model = lw.Diagonal([1.0, 1.0, 1.0], [1e-2] * 3, [1e-2] * 3, rate=[1.0, 1 / 3, 1 / 9])
+    halves = lw.time_to(model, level=0.5)
+    t = np.linspace(0.0, 0.95 * halves[1], 60)
+    strength = lw.solve(model, t)["map"]
+    trace = Trace(t, {"strength": strength}, Provenance("theory", "time", {"degree": 2.0}))
+    assert strength[-1, 1] < 0.5
+    assert stages(trace).forecast.time == pytest.approx(halves[1], rel=1e-3)
+
+
+def test_stages_below_the_noise_follow_a_power_of_their_number():
+    clock = np.arange(0, 1001, 2)
+    series = {f"skill/{k}": logistic(clock, 20.0 * k**1.6, 0.2) for k in (1, 2, 3, 4, 12)}
+    assert series["skill/12"][-1] < 0.05
+    found = stages(made(series, clock, degree=2.0))
+    assert found.confidence == "low"
+    assert found.forecast.time == pytest.approx(1000)  # the fifth is due at 263: it is late
+    early = {name: values[clock <= 220] for name, values in series.items()}
+    told = stages(made(early, clock[clock <= 220], degree=2.0)).forecast
+    assert told.time == pytest.approx(20 * 5**1.6, rel=0.02)
