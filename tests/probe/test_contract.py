@@ -49,6 +49,20 @@ def test_the_first_call_is_a_full_look_wherever_it_begins():
     assert (cheap, costly) == ([7, 10, 20, 30], [7, 10, 20])
 
 
+def test_a_whole_look_can_be_had_at_any_step():
+    probe = quick(every=10)
+    assert looks(probe, range(0, 38)) == ([0, 10, 20, 30], [0, 10, 20])
+    row = probe.look(38, test_accuracy=0.5)
+    assert row["test_accuracy"] == 0.5
+    assert "layerwise/kernel_distance" in row
+    assert "layerwise/weight_to_target" not in row
+    with pytest.warns(RuntimeWarning, match="38 is not after 38"):
+        assert probe.look(38) == {}
+    assert probe.trace().clock.tolist() == [0, 10, 20, 30, 38]
+    probe.close()
+    assert probe.look(39) == {}
+
+
 def test_names_and_numbers_are_flat():
     x, y = data()
     optimizer = torch.optim.AdamW((net := mlp()).parameters(), lr=1e-3)

@@ -1,7 +1,5 @@
 """Measures of features on the batch: rank, motion, signs, neural collapse."""
 
-# ruff: noqa: D102 -- documented once, on the abstract class
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -43,12 +41,12 @@ class Features(Measure):
         outputs = view.seen.outputs
         found: dict[str, float] = {}
         for name, h in view.seen.features.items():
-            start = memory[name]
-            found[f"rank/{name}"] = float(rank_of_spectrum(centred_spectrum(h)))
+            start, narrow = memory[name], _narrow(h)
+            found[f"rank/{name}"] = float(rank_of_spectrum(centred_spectrum(narrow)))
             found[f"feature_distance/{name}"] = float(kernel_distance(start @ start.T, h @ h.T))
             found[f"sign_distance/{name}"] = float(sign_distance(start, h))
             if outputs.ndim == 2 and outputs.shape[1] > 1:
-                found[f"d_lr/{name}"] = float(d_lr(h, outputs))
+                found[f"d_lr/{name}"] = float(d_lr(narrow, outputs))
         return found
 
 
@@ -113,3 +111,10 @@ def headed(seen: Seen, labels: Tensor) -> tuple[str, ...]:
 
 def _same(one: Tensor, other: Tensor | None) -> bool:
     return other is not None and one.shape == other.shape and torch.equal(one, other)
+
+
+def _narrow(h: Tensor) -> Tensor:
+    """Return features no wider than the samples are many, with the kernel of the centred ones."""
+    if h.shape[1] <= h.shape[0]:
+        return h
+    return torch.linalg.qr((h.double() - h.double().mean(dim=0)).T).R.T

@@ -1,7 +1,5 @@
 """Measures that take gradients on the batch: the tangent kernel, and weights against the target."""
 
-# ruff: noqa: D102 -- documented once, on the abstract class
-
 from __future__ import annotations
 
 import math
@@ -94,9 +92,9 @@ class Scale(Measure):
     Elsewhere it is a definition: an upper bound, since weights that no input or target uses count
     in ``|theta|``, and of a model with norms, which have no scale, the size is a convention.
 
-    Taken once, before the training. L is measured, from the growth of ``|g|`` between weights times
-    ``2^(-1/2)`` and ``2^(1/2)``: exactly the number of layers of a ReLU network without biases; it
-    is taken to be at least 1.
+    Taken once, before the training. L is measured on 32 samples, from the growth of ``|g|`` between
+    weights times ``2^(-1/2)`` and ``2^(1/2)``: exactly the number of layers of a ReLU network
+    without biases; it is taken to be at least 1.
     """
 
     name = "scale"
@@ -105,9 +103,10 @@ class Scale(Measure):
     def begin(self, view: View) -> Memory:
         if not view.scene.targets.any():
             raise NotApplicable("all targets are zero")
-        up, down = (self._slopes(view, math.sqrt(2.0) ** sign)[2] for sign in (1, -1))
+        few, index = view.scene.subject.index(SAMPLES), view.scene.subject.index()
+        up, down = (_slopes(view, few, math.sqrt(2.0) ** sign)[2] for sign in (1, -1))
         degree = max(1.0, 1.0 + math.log2(up / down)) if up and down else 1.0
-        inner, size, slope = self._slopes(view)
+        inner, size, slope = _slopes(view, index)
         square = float(view.scene.targets.double().square().sum())
         theta = inner / square
         sigma = max(size * slope / (degree * square), abs(theta))
@@ -127,17 +126,18 @@ class Scale(Measure):
             "gamma_plus": float(gamma_plus(a, b, 1.0)),
         }
 
-    def _slopes(self, view: View, factor: float | None = None) -> tuple[float, float, float]:
-        """Return ``<Y, f>``, ``|theta|`` and ``|g|``, with the parameters times a factor."""
-        with torch.enable_grad():
-            outputs, own = view.scene.subject.run(view.scene.subject.index(), factor)
-            inner = (outputs * view.scene.targets.to(outputs)).sum()
-            trained = [p for p in own.values() if p.requires_grad]
-            found = torch.autograd.grad(inner, trained, allow_unused=True)
-        pairs = [(p, g) for p, g in zip(trained, found, strict=True) if g is not None]
-        sizes = torch.stack([torch.stack([_square(p), _square(g)]) for p, g in pairs])
-        theta, slope = sizes.sum(dim=0).sqrt().tolist()
-        return float(inner.detach()), theta, slope
+
+def _slopes(view: View, index: Tensor, factor: float | None = None) -> tuple[float, float, float]:
+    """Return ``<Y, f>``, ``|theta|`` and ``|g|`` on samples, with parameters times a factor."""
+    with torch.enable_grad():
+        outputs, own = view.scene.subject.run(index, factor)
+        inner = (outputs * view.scene.targets[index].to(outputs)).sum()
+        trained = [p for p in own.values() if p.requires_grad]
+        found = torch.autograd.grad(inner, trained, allow_unused=True)
+    pairs = [(p, g) for p, g in zip(trained, found, strict=True) if g is not None]
+    sizes = torch.stack([torch.stack([_square(p), _square(g)]) for p, g in pairs])
+    theta, slope = sizes.sum(dim=0).sqrt().tolist()
+    return float(inner.detach()), theta, slope
 
 
 def _kernel(view: View) -> Tensor:

@@ -195,7 +195,7 @@ class Probe:
         step
             Number of the training step; it must increase from call to call.
         logged
-            Numbers of the user's own. `layerwise.diagnosis` knows ``train_loss``, ``test_loss``,
+            Numbers of the user's own. `layerwise.diagnose` knows ``train_loss``, ``test_loss``,
             ``train_accuracy`` and ``test_accuracy``. Of numbers that are passed between two looks
             the last of each name counts for the next look.
 
@@ -204,17 +204,14 @@ class Probe:
         dict
             By name; empty where no look is due. It never raises.
         """
-        if not self._open:
-            return {}
-        try:
-            for name, value in logged.items():
-                self._pending[name] = value.detach() if isinstance(value, Tensor) else value
-            if self._rows and step % self._every and step % (self._batch_every or self._every):
-                return {}
-            return self._looked(int(step))
-        except Exception as error:
-            self._warn("step", f"{step!r}: {_said(error)}")
-            return {}
+        return self._guarded(step, logged, whole=False)
+
+    def look(self, step: int, /, **logged: Any) -> dict[str, float]:
+        """Look at everything at this step, whatever is due: at the end, or at an evaluation.
+
+        Parameters and result as for `step`; a step that was looked at already is left out.
+        """
+        return self._guarded(step, logged, whole=True)
 
     def trace(self) -> Trace:
         """Return all that was measured and logged, on the clock of steps.
@@ -299,7 +296,22 @@ class Probe:
     ) -> None:
         self.close()
 
-    def _looked(self, step: int) -> dict[str, float]:
+    def _guarded(self, step: int, logged: Mapping[str, Any], whole: bool) -> dict[str, float]:
+        """Look, if it is time, and let no error out."""
+        if not self._open:
+            return {}
+        try:
+            for name, value in logged.items():
+                self._pending[name] = value.detach() if isinstance(value, Tensor) else value
+            whole = whole or not self._rows
+            if not whole and step % self._every and step % (self._batch_every or self._every):
+                return {}
+            return self._looked(int(step), whole or self._runs_at(step))
+        except Exception as error:
+            self._warn("step", f"{step!r}: {_said(error)}")
+            return {}
+
+    def _looked(self, step: int, costly: bool) -> dict[str, float]:
         if self._steps and step <= self._steps[-1]:
             self._warn(
                 "steps",
@@ -307,7 +319,6 @@ class Probe:
             )
             return {}
         row: dict[str, float] = {}
-        costly = not self._rows or self._runs_at(step)
         with undisturbed(self._scene.model) if costly else no_grad():
             view = self._view(step)
             for measure in list(self._measures):

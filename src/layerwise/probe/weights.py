@@ -1,7 +1,5 @@
 """Measures of the weights alone: their norms, their motion, and what gradient flow conserves."""
 
-# ruff: noqa: D102 -- documented once, on the abstract class
-
 from __future__ import annotations
 
 import math

@@ -69,7 +69,7 @@ def survey(model: nn.Module, x: Tensor) -> Survey:
     def keep(value: Tensor) -> Tensor:
         storage = value.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
-        return value
+        return value.detach()  # the tensor itself would hold its graph, and the graph the tensor
 
     with recorded(modules) as alone, saved_tensors_hooks(keep, lambda value: value):
         y = evaluate(model, x[:1])

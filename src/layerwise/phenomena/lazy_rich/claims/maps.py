@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, weigh
+from layerwise.phenomena.lazy_rich.networks import DATA
 from layerwise.phenomena.lazy_rich.results import FLOOR, Results
 from layerwise.phenomena.lazy_rich.twin import LEVEL, agreement, lazy_map
 
@@ -45,7 +46,7 @@ def balanced(results: Results) -> Claim:
         accept=(SEPARATED, math.inf),
     )  # fmt: skip
     shape = Verdict.SUPPORTED if least > RICH else Verdict.REFUTED
-    return replace(claim, verdict=Verdict.worst(claim.verdict, shape))
+    return replace(claim, data=DATA, verdict=Verdict.worst(claim.verdict, shape))
 
 
 def unbalanced(results: Results) -> Claim:
@@ -71,7 +72,7 @@ def unbalanced(results: Results) -> Claim:
         accept=(SEPARATED, math.inf),
     )
     shape = Verdict.SUPPORTED if least > -2.0 and most < -4.5 else Verdict.REFUTED
-    return replace(claim, verdict=Verdict.worst(claim.verdict, shape))
+    return replace(claim, data=DATA, verdict=Verdict.worst(claim.verdict, shape))
 
 
 def funnel(results: Results) -> Claim:
@@ -101,4 +102,4 @@ def funnel(results: Results) -> Claim:
     for values, bound in ((before, 0.01), (most, 1e-4)):
         _, low, high = interval(values.tolist())
         parts.append(judge(low, high, (-math.inf, bound), results.seeds))
-    return replace(claim, verdict=Verdict.worst(*parts))
+    return replace(claim, data=DATA, verdict=Verdict.worst(*parts))
