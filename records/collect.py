@@ -19,7 +19,7 @@ import numpy as np
 from layerwise.measures import crossing_time, first_reached
 from layerwise.phenomena import clock, collapse, depth, emergence, grokking, lazy_rich, modular
 from layerwise.phenomena.base import Plan, Run, run
-from layerwise.phenomena.grokking.experiment import FIT, GENERAL
+from layerwise.phenomena.grokking.experiment import FIT
 from layerwise.show.figures import draw
 
 FIGURES = 2
@@ -49,7 +49,9 @@ def times(run: Run) -> dict[str, object]:
     if isinstance(run.experiment, grokking.Grokking):
         return {
             "t_fit": first_reached(trace.clock, trace["train_accuracy"], FIT),
-            "t85": first_reached(trace.clock, trace["test_accuracy"], GENERAL),
+            run.experiment.late: first_reached(
+                trace.clock, trace["test_accuracy"], run.experiment.general
+            ),
         }
     if isinstance(run.experiment, modular.QuadraticModular | modular.TransformerModular):
         return {

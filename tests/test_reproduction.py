@@ -197,6 +197,7 @@ def test_an_unwritable_place_is_an_error_before_work(tmp_path):
     [
         ({"phenomenon": "groking"}, "unknown phenomenon 'groking'; did you mean 'grokking'"),
         ({"size": "labtop"}, "unknown size 'labtop'; did you mean 'laptop'"),
+        ({"data": "mnits"}, "unknown data set for grokking 'mnits'; did you mean 'mnist'"),
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
         ({"device": "tpu9"}, "unknown device 'tpu9'"),
     ],

@@ -216,6 +216,8 @@ class Reproduce:
     """Seconds (images: 8x8 digits), minutes (MNIST), or the published settings (up to hours)."""
     seeds: int = 3
     """Number of seeds; fewer than three leave every claim undecided."""
+    data: Literal["mnist", "fashion-mnist", "digits"] | None = None
+    """Images for grokking, instead of those of the size."""
     device: str = "cpu"
     """cpu or cuda."""
     out: Path = Path("runs")
@@ -231,6 +233,7 @@ class Reproduce:
             self.phenomenon or PHENOMENA,
             size=self.size,
             seeds=self.seeds,
+            data=self.data,
             device=self.device,
             out=self.out,
             force=self.force,

@@ -27,6 +27,7 @@ from layerwise.tasks import images
 __all__ = ["PHENOMENA", "OutputFolderError", "reproduce"]
 
 PHENOMENA = ("emergence", "depth", "collapse", "lazy-rich", "clock", "grokking", "modular")
+GROKKED = ("mnist", "fashion-mnist", "digits")  # images on which grokking can be shown
 MARKER = "reproduction.json"
 NEEDED = (("torch", "torch"), ("matplotlib", "plot"), ("sklearn", "data"))  # and their extras
 
@@ -42,6 +43,7 @@ def reproduce(
     *,
     size: str = "laptop",
     seeds: int = 3,
+    data: str | None = None,
     device: str = "cpu",
     out: str | Path = "runs",
     force: bool = False,
@@ -59,6 +61,9 @@ def reproduce(
         (the published settings, up to hours on a CPU).
     seeds
         Number of seeds, 0, 1, ...; fewer than three leave every claim undecided.
+    data
+        Images for ``"grokking"``: ``"mnist"``, ``"fashion-mnist"`` or ``"digits"``; by default
+        those of the size.
     device
         ``"cpu"`` or ``"cuda"``.
     out
@@ -98,6 +103,8 @@ def reproduce(
         raise ValueError(nearest(size, SIZES, kind="size"))
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}")
+    if data is not None and data not in GROKKED:
+        raise ValueError(nearest(data, GROKKED, kind="data set for grokking"))
     for module, extra in NEEDED:
         if find_spec(module) is None:
             raise ImportError(f"reproduce needs {module}: pip install 'layerwise[{extra}]'")
@@ -105,7 +112,7 @@ def reproduce(
 
     as_device(device)
     say = _silent if quiet else partial(print, flush=True)
-    plans = {name: _plan(name, size, say) for name in names}
+    plans = {name: _plan(name, size, data, say) for name in names}
     folder = Path(out)
     data = ", ".join(dict.fromkeys(plan.data for plan in plans.values()))
     settings = {"phenomena": list(names), "size": size, "seeds": seeds, "data": data}
@@ -118,6 +125,8 @@ def reproduce(
     text = json.dumps([claim.as_json() for claim in claims], indent=2, allow_nan=False)
     write_file(folder / "claims.json", (text + "\n").encode())
     command = f"layerwise reproduce {' '.join(names)} --size {size} --seeds {seeds}"
+    if data is not None:
+        command += f" --data {data}"
     if device != "cpu":
         command += f" --device {device}"
     page = report.write(studies, folder / "index.html", command=f"{command} --out {folder.name}")
@@ -127,7 +136,7 @@ def reproduce(
     return claims
 
 
-def _plan(name: str, size: str, say: Say) -> Plan:
+def _plan(name: str, size: str, data: str | None, say: Say) -> Plan:
     match name:
         case "emergence":
             return emergence.plan(size)
@@ -142,7 +151,7 @@ def _plan(name: str, size: str, say: Say) -> Plan:
         case "modular":
             return modular.plan(size)
         case _:
-            return grokking.plan(size, _data(size, say))
+            return grokking.plan(size, _data(size, say, data))
 
 
 def _carry_out(
@@ -172,13 +181,13 @@ def _carry_out(
     return list(runs.values())
 
 
-def _data(size: str, say: Say) -> str:
-    """Return the data set to use: MNIST, or the digits stand-in, said loudly."""
-    if size == "smoke":
+def _data(size: str, say: Say, asked: str | None = None) -> str:
+    """Return the data set to use: what is asked for, or the digits stand-in, said loudly."""
+    if asked is None and size == "smoke":
         return "digits"
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", images.StandInWarning)
-        loaded = images.load_or_stand_in("mnist")
+        loaded = images.load_or_stand_in(asked or "mnist")
     for warning in heard:
         say(f"\n*** {warning.message} ***\n")
     return loaded.name

@@ -232,3 +232,13 @@ def test_only_the_published_settings_are_compared_with_the_published_figure():
     shown = study(results(as_published))
     assert "grokking.figure8" not in {claim.id for claim in shown.claims}
     assert shown.tables == ()
+
+
+def test_fashion_counts_as_general_at_a_level_within_reach():
+    chosen = plan("laptop", "fashion-mnist")
+    assert (chosen.default.general, chosen.default.late) == (0.75, "t75")
+    assert (plan("laptop", "mnist").default.general, Grokking().late) == (0.85, "t85")
+    runs = [made_up(one, as_published) for one in chosen.experiments(3)]
+    shown = study(Results.of(chosen, "laptop", 3, runs))
+    delay = next(claim for claim in shown.claims if claim.id == "grokking.delay")
+    assert "reaches test accuracy 0.75 late: t75/t_fit above 8" in delay.statement

@@ -151,15 +151,17 @@ def weigh(
 
 
 def seen(values: np.ndarray) -> str:
-    """Write values of several seeds as ``mean [interval]``.
+    """Write values of several seeds as ``mean [interval]``, that of one seed alone.
 
     Examples
     --------
-    >>> seen(np.array([1.0, 2.0, 3.0]))
-    '2 [-0.484, 4.48]'
+    >>> seen(np.array([1.0, 2.0, 3.0])), seen(np.array([1.0]))
+    ('2 [-0.484, 4.48]', '1')
     """
     mean, low, high = interval(values.tolist())
-    return f"{mean:.3g} [{low:.3g}, {high:.3g}]" if math.isfinite(mean) else "not reached"
+    if not math.isfinite(mean):
+        return "not reached"
+    return f"{mean:.3g} [{low:.3g}, {high:.3g}]" if len(values) > 1 else f"{mean:.3g}"
 
 
 def slope(x: np.ndarray, y: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, weigh
-from layerwise.phenomena.grokking.experiment import GENERAL, Grokking
+from layerwise.phenomena.grokking.experiment import Grokking
 from layerwise.phenomena.grokking.published import EPOCHS, PUBLISHED, at_epochs, within
 from layerwise.phenomena.grokking.results import Results
 
@@ -45,7 +45,8 @@ def delay(results: Results) -> Claim:
         results,
         "grokking.delay",
         "With large initial weights the network fits its training images while test accuracy is "
-        f"below 0.5, and reaches test accuracy {GENERAL} late: t85/t_fit above 8. Test accuracy "
+        f"below 0.5, and reaches test accuracy {default.general} late: {default.late}/t_fit above "
+        "8. Test accuracy "
         f"at t_fit: {seen(at_fit)}.",
         f"{FIGURE_8}a; predicted by the {CLOCK}",
         predicted,
@@ -66,7 +67,8 @@ def remedy(results: Results, name: str) -> Claim:
     return weigh(
         results,
         f"grokking.remedy.{name}",
-        f"{REMEDIES[name]} removes the delay: t85 is below an eighth of the default's. Predicted: "
+        f"{REMEDIES[name]} removes the delay: {default.late} is below an eighth of the default's. "
+        "Predicted: "
         "the share of the delay that the clock leaves.",
         f"{FIGURE_8}; predicted by the {CLOCK}, fitted on the initial scales alone",
         _mean(times),
@@ -90,8 +92,8 @@ def order(results: Results) -> Claim:
     return weigh(
         results,
         "grokking.order",
-        "The order of the delay ratios t85/t_fit follows the weight-to-target ratio: share of "
-        f"the {len(pairs)} pairs of unequal ratio in the predicted order, above 0.75.",
+        f"The order of the delay ratios {runs[0].late}/t_fit follows the weight-to-target ratio: "
+        f"share of the {len(pairs)} pairs of unequal ratio in the predicted order, above 0.75.",
         DICTIONARY,
         1.0,
         np.where(known, np.mean(agree, axis=0), math.nan),
@@ -132,9 +134,9 @@ def clock_decay(results: Results) -> Claim:
     claim = weigh(
         results,
         "grokking.clock.decay",
-        "t85 x lr x decay is one constant for all decays: its mean over the decays, and its mean "
-        "over seeds at each decay, lie within 0.75 to 1.05. Predicted: the value at decay 1. "
-        f"At {each}.",
+        f"{decays[0].late} x lr x decay is one constant for all decays: its mean over the decays, "
+        "and its mean over seeds at each decay, lie within 0.75 to 1.05. Predicted: the value at "
+        f"decay 1. At {each}.",
         CLOCK,
         predicted,
         np.mean(times, axis=0),
@@ -148,11 +150,12 @@ def clock_decay(results: Results) -> Claim:
 def clock_scale(results: Results) -> Claim:
     """The delay grows like the logarithm of the initial scale."""
     scales = ", ".join(f"{run.weight_scale:g}" for run in results.plan.scales)
+    late = results.plan.default.late
     return weigh(
         results,
         "grokking.clock.scale",
-        f"t85 grows like ln(initial scale) over scales {scales} (decay 1): least-squares slope of "
-        "t85 x lr x decay against ln(scale), within a factor 1.5 of the theory's 1.",
+        f"{late} grows like ln(initial scale) over scales {scales} (decay 1): least-squares slope "
+        f"of {late} x lr x decay against ln(scale), within a factor 1.5 of the theory's 1.",
         CLOCK,
         1.0,
         np.array([clock.slope for clock in results.clocks]),
@@ -168,11 +171,12 @@ def no_decay(results: Results) -> Claim:
         results,
         "grokking.no-decay",
         f"Without decay the delay does not end within {run.steps} steps: the best test accuracy "
-        f"stays below {GENERAL}. Predicted: that at t_fit, as the scalar model has no late phase.",
+        f"stays below {run.general}. Predicted: that at t_fit, as the scalar model has no late "
+        "phase.",
         "exact 1-h-1 law without decay (its imbalance is conserved)",
         _mean(results.at_fit(run)),
         np.array(best),
-        accept=(-math.inf, GENERAL),
+        accept=(-math.inf, run.general),
     )
 
 

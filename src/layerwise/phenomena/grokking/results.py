@@ -11,7 +11,7 @@ import numpy as np
 
 from layerwise.measures import first_reached
 from layerwise.phenomena import base
-from layerwise.phenomena.grokking.experiment import FIT, GENERAL, Clock, Grokking
+from layerwise.phenomena.grokking.experiment import FIT, Clock, Grokking
 
 if TYPE_CHECKING:
     from layerwise.phenomena.grokking.plan import Plan
@@ -37,8 +37,8 @@ class Results(base.Results):
         return self.reached(experiment, "train_accuracy", FIT)
 
     def general_steps(self, experiment: Grokking) -> np.ndarray:
-        """Return t85 per seed: first logged step with test accuracy >= 0.85, or infinity."""
-        return self.reached(experiment, "test_accuracy", GENERAL)
+        """Return t85 per seed: first logged step of a general test accuracy, or infinity."""
+        return self.reached(experiment, "test_accuracy", experiment.general)
 
     def at_fit(self, experiment: Grokking) -> np.ndarray:
         """Return the test accuracy at t_fit per seed, NaN where the data were never fitted."""

@@ -80,8 +80,8 @@ def _variant(results: Results, title: str, run: Grokking, steps: tuple[float, fl
         ]
     fit, late = (np.median(f(run)) for f in (results.fit_steps, results.general_steps))
     caption = (
-        f"Fitted (train accuracy 0.99) at step {whole(fit)}, general (test accuracy 0.85) at step "
-        f"{whole(late)}; medians over seeds."
+        f"Fitted (train accuracy 0.99) at step {whole(fit)}, general (test accuracy "
+        f"{run.general}) at step {whole(late)}; medians over seeds."
     )
     if twins:
         caption += (
@@ -125,16 +125,17 @@ def _decays(results: Results) -> Panel:
     rates = np.array([run.weight_decay for run in runs])
     measured = np.array([results.decay_times(run) for run in runs])
     predicted = np.full(len(rates), np.mean(measured[-1]))
+    clock = f"{runs[0].late} x lr x decay"
     return Panel(
         "The clock: decay",
         "The delay, counted in decay times, is the same for every decay. Dashed: the value at the "
         "largest decay.",
         (
-            points("t85 x lr x decay", rates, measured.T),
-            Curve("t85 x lr x decay", (setting(rates, predicted),), "value", theory=True),
+            points(clock, rates, measured.T),
+            Curve(clock, (setting(rates, predicted),), "value", theory=True),
         ),
         "weight decay",
-        "t85 x lr x decay",
+        clock,
         y_range=(0.0, 1.4),
     )
 
@@ -144,16 +145,17 @@ def _scales(results: Results) -> Panel:
     scales = np.array([run.weight_scale for run in runs])
     measured = np.array([results.decay_times(run) for run in runs])
     anchor = np.mean(measured) - np.mean(np.log(scales))
+    clock = f"{runs[0].late} x lr x decay"
     return Panel(
         "The clock: initial scale",
         "The delay grows with the logarithm of the initial scale. Dashed: slope 1, the decay clock "
         "of the exact model, through the mean of the points.",
         (
-            points("t85 x lr x decay", scales, measured.T),
-            Curve("t85 x lr x decay", (setting(scales, anchor + np.log(scales)),), "value", True),
+            points(clock, scales, measured.T),
+            Curve(clock, (setting(scales, anchor + np.log(scales)),), "value", True),
         ),
         "initial weight scale",
-        "t85 x lr x decay",
+        clock,
     )
 
 
