@@ -17,30 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from layerwise.measures import crossing_time, first_reached
-from layerwise.phenomena import clock, collapse, depth, emergence, grokking, lazy_rich, modular
-from layerwise.phenomena.base import Plan, Run, run
+from layerwise.phenomena import collapse, depth, grokking, modular
+from layerwise.phenomena.base import Run, run
 from layerwise.phenomena.grokking.experiment import FIT
+from layerwise.reproduction import plan_of
 from layerwise.show.figures import draw
 
 FIGURES = 2
-
-
-def plan(name: str, size: str, data: str) -> Plan:
-    match name:
-        case "emergence":
-            return emergence.plan(size)
-        case "depth":
-            return depth.plan(size)
-        case "collapse":
-            return collapse.plan(size, data)
-        case "clock":
-            return clock.plan(size)
-        case "modular":
-            return modular.plan(size)
-        case "lazy-rich":
-            return lazy_rich.plan(size, data)
-        case _:
-            return grokking.plan(size, data)
 
 
 def times(run: Run) -> dict[str, object]:
@@ -90,7 +73,7 @@ def main(out: Path, record: Path) -> None:
         shutil.copy(out / name, record / name)
     asked = json.loads((out / "reproduction.json").read_text())
     for name in asked["phenomena"]:
-        chosen = plan(name, asked["size"], asked["data"])
+        chosen = plan_of(name, asked["size"], asked["data"])
         runs = [run(experiment, out) for experiment in chosen.experiments(asked["seeds"])]
         rows = [line(one) for one in runs]
         fields = dict.fromkeys(field for row in rows for field in row)

@@ -24,7 +24,7 @@ from layerwise.show import report
 from layerwise.show.progress import Runs, Work
 from layerwise.tasks import images
 
-__all__ = ["PHENOMENA", "OutputFolderError", "reproduce"]
+__all__ = ["PHENOMENA", "OutputFolderError", "plan_of", "reproduce"]
 
 PHENOMENA = ("emergence", "depth", "collapse", "lazy-rich", "clock", "grokking", "modular")
 GROKKED = ("mnist", "fashion-mnist", "digits")  # images on which grokking can be shown
@@ -112,7 +112,7 @@ def reproduce(
 
     as_device(device)
     say = _silent if quiet else partial(print, flush=True)
-    plans = {name: _plan(name, size, data, say) for name in names}
+    plans = {name: plan_of(name, size, _images(name, size, data, say)) for name in names}
     folder = Path(out)
     data = ", ".join(dict.fromkeys(plan.data for plan in plans.values()))
     settings = {"phenomena": list(names), "size": size, "seeds": seeds, "data": data}
@@ -136,22 +136,36 @@ def reproduce(
     return claims
 
 
-def _plan(name: str, size: str, data: str | None, say: Say) -> Plan:
+def plan_of(name: str, size: str, data: str) -> Plan:
+    """Return the plan of a phenomenon at a size, on these images if it takes any."""
     match name:
         case "emergence":
             return emergence.plan(size)
         case "depth":
             return depth.plan(size)
         case "collapse":
-            return collapse.plan(size, _coloured(say) if size == "paper" else "digits")
+            return collapse.plan(size, data)
         case "lazy-rich":
-            return lazy_rich.plan(size, _data(size, say) if size == "paper" else "digits")
+            return lazy_rich.plan(size, data)
         case "clock":
             return clock.plan(size)
         case "modular":
             return modular.plan(size)
         case _:
-            return grokking.plan(size, _data(size, say, data))
+            return grokking.plan(size, data)
+
+
+def _images(name: str, size: str, asked: str | None, say: Say) -> str:
+    """Return the images that a phenomenon is to be shown on, "" if it takes none."""
+    match name:
+        case "collapse":
+            return _coloured(say) if size == "paper" else "digits"
+        case "lazy-rich":
+            return _data(size, say) if size == "paper" else "digits"
+        case "grokking":
+            return _data(size, say, asked)
+        case _:
+            return ""
 
 
 def _carry_out(

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerwise.diagnosis.finding import NotJudged, Premise
+from layerwise.diagnosis.forecast import FIT
 from layerwise.trace import Trace
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 
 PREFIX: Final = "layerwise/"  # of the series of a probe
-FIT: Final = 0.99  # train accuracy that counts as fitted, as in the forecasts
 DEGREE: Final = 0.5  # by which a degree may miss a number of layers
 LEARNED: Final = 0.1  # of its first value: a train loss that has come down to it has learned
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
+from layerwise.measures import first_reached
 from layerwise.phenomena.claim import Claim
 from layerwise.phenomena.panel import Shown, Table
 from layerwise.trace import Trace
@@ -49,6 +53,19 @@ class Experiment(ABC):
     @abstractmethod
     def brief(self) -> Self:
         """Return the same training cut to a few steps, to be timed."""
+
+    def need_at_least(self, least: int, *fields: str) -> None:
+        """Raise a ValueError for a field that is less."""
+        for field in fields:
+            if getattr(self, field) < least:
+                raise ValueError(f"{field} must be at least {least}, got {getattr(self, field)}")
+
+    def need_positive(self, *fields: str) -> None:
+        """Raise a ValueError for a field that is not positive, or not finite."""
+        for field in fields:
+            value = getattr(self, field)
+            if not 0 < value < math.inf:
+                raise ValueError(f"{field} must be positive and finite, got {value}")
 
     def config(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -125,6 +142,17 @@ class Results(ABC):
     @abstractmethod
     def data(self) -> str:
         """The data set really used."""
+
+    def final(self, experiment: Experiment, name: str) -> np.ndarray:
+        """Return the last value of a series, shape (seeds, ...)."""
+        return np.array([trace[name][-1] for trace in self.traces(experiment)])
+
+    def reached(self, experiment: Experiment, name: str, level: float) -> np.ndarray:
+        """Return the first logged clock per seed with a series of `level` or more, or infinity."""
+        return np.array([
+            float(first_reached(trace.clock, trace[name], level))
+            for trace in self.traces(experiment)
+        ])  # fmt: skip
 
     def traces(self, experiment: Experiment) -> tuple[Trace, ...]:
         """Return the traces of `experiment`, one per seed."""

@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 if TYPE_CHECKING:
     from layerwise.phenomena.base import Results
 
-__all__ = ["Claim", "Verdict", "interval", "judge", "seen", "slope", "weigh", "whole"]
+__all__ = ["Claim", "Verdict", "decide", "interval", "judge", "seen", "slope", "weigh", "whole"]
 
 MIN_SEEDS = 3
 CONFIDENCE = 0.95
@@ -117,6 +117,12 @@ def judge(low: float, high: float, accept: tuple[float, float], seeds: int) -> V
     if high < accept[0] or low > accept[1]:
         return Verdict.REFUTED
     return Verdict.UNDECIDED
+
+
+def decide(results: Results, values: np.ndarray, accept: tuple[float, float]) -> Verdict:
+    """Return the verdict on a part of a claim: that the `values`, one per seed, lie in `accept`."""
+    _, low, high = interval(values.tolist())
+    return judge(low, high, accept, results.seeds)
 
 
 def weigh(

@@ -67,8 +67,8 @@ class LinearGrokking(Experiment):
                 f"samples must be at least 2 and fewer than the inputs, got {self.samples} samples "
                 f"of {self.inputs} inputs"
             )
-        _positive(self, "scale", "decay", "step")
-        _counts(self, "width", "steps", "points")
+        self.need_positive("scale", "decay", "step")
+        self.need_at_least(1, "width", "steps", "points")
         if self.step >= 2:
             raise ValueError(f"step must be below 2, where descent diverges, got {self.step}")
 
@@ -181,8 +181,8 @@ class ScalarClock(Experiment):
     points: int = 1000
 
     def __post_init__(self) -> None:
-        _positive(self, "ratio", "decay", "target", "output_scale", "learning_rate")
-        _counts(self, "samples", "steps", "points")
+        self.need_positive("ratio", "decay", "target", "output_scale", "learning_rate")
+        self.need_at_least(1, "samples", "steps", "points")
         if self.width < 2:
             raise ValueError(f"width must be at least 2, for b orthogonal to a, got {self.width}")
         pace = 2 * self.learning_rate * self.ratio * self.target / self.output_scale
@@ -258,16 +258,3 @@ def _trace(one: Experiment, clock: np.ndarray, series: dict[str, np.ndarray]) ->
 
 def _folds(scale: float) -> float:
     return max(math.log(scale), 0.0)
-
-
-def _positive(one: Experiment, *names: str) -> None:
-    for name in names:
-        value = getattr(one, name)
-        if not math.isfinite(value) or value <= 0:
-            raise ValueError(f"{name} must be positive and finite, got {value}")
-
-
-def _counts(one: Experiment, *names: str) -> None:
-    for name in names:
-        if getattr(one, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(one, name)}")

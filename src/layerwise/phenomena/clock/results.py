@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,13 +11,12 @@ from layerwise.measures import crossing_time
 from layerwise.phenomena import base
 from layerwise.phenomena.clock.experiment import FIT, GENERAL, LinearGrokking, ScalarClock
 from layerwise.theory import Scalar
+from layerwise.theory.clock import RICH
 
 if TYPE_CHECKING:
     from layerwise.phenomena.clock.plan import Plan
 
 __all__ = ["Results"]
-
-RICH = math.sqrt(0.5)  # alignment from which on a network counts as rich
 
 
 @dataclass(frozen=True)

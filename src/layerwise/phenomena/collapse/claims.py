@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, weigh
+from layerwise.phenomena.claim import Claim, Verdict, decide, seen, weigh
 from layerwise.phenomena.collapse.results import Results
 from layerwise.phenomena.collapse.twin import twin
 
@@ -171,10 +171,8 @@ def random_labels(results: Results) -> Claim:
         results.final(run, "nc1"),
         accept=(-math.inf, 0.1),
     )
-    _, low, high = interval(results.final(run, "train_accuracy").tolist())
-    fitted = judge(low, high, (FITTED, math.inf), results.seeds)
-    _, low, high = interval(results.final(run, "test_accuracy").tolist())
-    useless = judge(low, high, (-math.inf, CHANCE), results.seeds)
+    fitted = decide(results, results.final(run, "train_accuracy"), (FITTED, math.inf))
+    useless = decide(results, results.final(run, "test_accuracy"), (-math.inf, CHANCE))
     return replace(claim, verdict=Verdict.worst(claim.verdict, fitted, useless))
 
 

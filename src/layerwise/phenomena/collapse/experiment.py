@@ -68,9 +68,7 @@ class Collapse(Experiment):
     points: int = 20
 
     def __post_init__(self) -> None:
-        for field in ("train_size", "test_size", "width", "epochs", "batch", "points"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
+        self.need_at_least(1, "train_size", "test_size", "width", "epochs", "batch", "points")
         if self.batch > self.train_size:
             raise ValueError(
                 f"there is no full batch of {self.batch} in {self.train_size} training images"
@@ -184,13 +182,8 @@ class LinearFeatures(Experiment):
             raise ValueError(
                 f"n_per_class must be two or more classes with samples, got {self.n_per_class}"
             )
-        for field in ("dim", "steps", "points"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
-        for field in ("start", "learning_rate"):
-            value = getattr(self, field)
-            if not math.isfinite(value) or value <= 0:
-                raise ValueError(f"{field} must be positive and finite, got {value}")
+        self.need_at_least(1, "dim", "steps", "points")
+        self.need_positive("start", "learning_rate")
         if len(self.decay) != 2 or not all(0 <= lam < math.inf for lam in self.decay):
             raise ValueError(f"decay must be two numbers from 0, got {self.decay}")
 

@@ -31,10 +31,6 @@ class Results(base.Results):
     def data(self) -> str:
         return str(self.traces(self.plan.decayed)[0].provenance.data)
 
-    def final(self, experiment: Experiment, name: str) -> np.ndarray:
-        """Return the last value of a series, shape (seeds, ...)."""
-        return np.array([trace[name][-1] for trace in self.traces(experiment)])
-
     def when_fitted(self, experiment: Experiment, name: str) -> np.ndarray:
         """Return a series at the first look without a training error; NaN if there is none."""
         found = []

@@ -61,10 +61,8 @@ class Depth(Experiment):
         return f"depth-{self.layers}layers-scale{self.scale:g}"
 
     def __post_init__(self) -> None:
-        if self.layers < 1:
-            raise ValueError(f"layers must be at least 1, got {self.layers}")
-        if not 0 < self.scale < math.inf:
-            raise ValueError(f"scale must be positive and finite, got {self.scale}")
+        self.need_at_least(1, "layers")
+        self.need_positive("scale")
 
     def work(self) -> int:
         # what runs were seen to need, by the laws of their depth

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, weigh
+from layerwise.phenomena.claim import Claim, Verdict, decide, seen, weigh
 from layerwise.phenomena.grokking.experiment import Grokking
 from layerwise.phenomena.grokking.published import EPOCHS, PUBLISHED, at_epochs, within
 from layerwise.phenomena.grokking.results import Results
@@ -54,8 +54,7 @@ def delay(results: Results) -> Claim:
         accept=(8.0, math.inf),
         log=True,
     )
-    _, low, high = interval(at_fit.tolist())
-    memorised = judge(low, high, (-math.inf, 0.5), results.seeds)
+    memorised = decide(results, at_fit, (-math.inf, 0.5))
     return replace(claim, verdict=Verdict.worst(claim.verdict, memorised))
 
 
@@ -205,8 +204,7 @@ def figure8(results: Results) -> Claim:
     )
     parts = [claim.verdict]
     for values, accept in ((np.max(remedied, axis=0), (0.0, 20.0)), (default, (100.0, LONG))):
-        _, low, high = interval(values.tolist())
-        parts.append(judge(low, high, accept, results.seeds))
+        parts.append(decide(results, values, accept))
     return replace(claim, verdict=Verdict.worst(*parts))
 
 

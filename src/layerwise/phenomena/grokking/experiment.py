@@ -73,10 +73,7 @@ class Grokking(Experiment):
     tail: float = 1.15
 
     def __post_init__(self) -> None:
-        for field in ("weight_scale", "target_scale", "input_scale", "output_scale"):
-            value = getattr(self, field)
-            if not math.isfinite(value) or value <= 0:
-                raise ValueError(f"{field} must be positive and finite, got {value}")
+        self.need_positive("weight_scale", "target_scale", "input_scale", "output_scale")
         if self.depth < 1 or self.width < 1:
             raise ValueError(f"depth and width must be positive, got {self.depth}, {self.width}")
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from layerwise.measures import first_reached
 from layerwise.phenomena import base
 from layerwise.phenomena.grokking.experiment import FIT, Clock, Grokking
 
@@ -68,10 +67,3 @@ class Results(base.Results):
         """Return the clock's ``t85 x lr x decay`` for `experiment` per seed; 0 is no delay."""
         calibrated = self.plan.scales[0]
         return np.array([clock.decay_time(experiment, calibrated) for clock in self.clocks])
-
-    def reached(self, experiment: Grokking, name: str, level: float) -> np.ndarray:
-        """Return the first logged step per seed with an accuracy of `level`, or infinity."""
-        return np.array([
-            float(first_reached(trace.clock, trace[name], level))
-            for trace in self.traces(experiment)
-        ])  # fmt: skip

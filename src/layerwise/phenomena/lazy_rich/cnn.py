@@ -7,7 +7,6 @@ as it is: a < 1 makes the later layer larger, "upstream", so that the first filt
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,16 +92,12 @@ class Convolution(Experiment):
     points: int = 12
 
     def __post_init__(self) -> None:
-        for field in ("train_size", "test_size", "steps", "batch", "points"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
+        self.need_at_least(1, "train_size", "test_size", "steps", "batch", "points")
         if not 2 <= self.probes <= self.train_size:
             raise ValueError(
                 f"probes must be from 2 to the {self.train_size} training images, got {self.probes}"
             )
-        for field in ("a", "tau"):
-            if not 0 < getattr(self, field) < math.inf:
-                raise ValueError(f"{field} must be positive and finite, got {getattr(self, field)}")
+        self.need_positive("a", "tau")
         if not 0 < self.margin < 2:
             raise ValueError(f"margin must lie between 0 and 2 to be stable, got {self.margin}")
 

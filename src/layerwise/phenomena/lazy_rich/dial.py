@@ -87,12 +87,8 @@ class Dial(Experiment):
     def __post_init__(self) -> None:
         if not 0 <= self.k <= 1:
             raise ValueError(f"k must lie between 0 and 1, got {self.k}")
-        for field in ("samples", "inputs", "hidden", "modes", "looks", "probes"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
-        for field in ("start", "learning_rate", "time"):
-            if not 0 < getattr(self, field) < math.inf:
-                raise ValueError(f"{field} must be positive and finite, got {getattr(self, field)}")
+        self.need_at_least(1, "samples", "inputs", "hidden", "modes", "looks", "probes")
+        self.need_positive("start", "learning_rate", "time")
         if self.modes > min(self.inputs, CLASSES - 1):
             raise ValueError(
                 f"{self.inputs} inputs and {CLASSES} centred classes have "

@@ -22,8 +22,6 @@ from layerwise.phenomena.lazy_rich.descent import descend
 from layerwise.phenomena.lazy_rich.networks import (
     DATA,
     Networks,
-    need_positive,
-    need_sizes,
     white_task,
 )
 from layerwise.trace import Provenance, Trace, versions
@@ -70,8 +68,11 @@ class Funnel(Experiment):
     looks: int = 40
 
     def __post_init__(self) -> None:
-        need_sizes(self, hidden=1, points=2, samples=self.inputs + 1, looks=1)
-        need_positive(self, "lam", "learning_rate", "early")
+        self.need_at_least(1, "hidden")
+        self.need_at_least(2, "points")
+        self.need_at_least(self.inputs + 1, "samples")
+        self.need_at_least(1, "looks")
+        self.need_positive("lam", "learning_rate", "early")
         if self.hidden > min(self.inputs, self.outputs):
             raise ValueError(
                 f"lam of both signs needs hidden <= inputs and outputs, got hidden {self.hidden} "

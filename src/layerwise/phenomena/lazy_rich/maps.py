@@ -19,8 +19,6 @@ from layerwise.phenomena.lazy_rich.descent import descend
 from layerwise.phenomena.lazy_rich.networks import (
     DATA,
     Networks,
-    need_positive,
-    need_sizes,
     white_task,
 )
 from layerwise.trace import Provenance, Trace, versions
@@ -63,9 +61,11 @@ class BalancedMap(Experiment):
     steps: int = 3999
 
     def __post_init__(self) -> None:
-        need_sizes(self, points=2, samples=3, steps=1)
+        self.need_at_least(2, "points")
+        self.need_at_least(3, "samples")
+        self.need_at_least(1, "steps")
         _need_scales(self)
-        need_positive(self, "lam", "learning_rate")
+        self.need_positive("lam", "learning_rate")
 
     @property
     def name(self) -> str:
@@ -131,9 +131,14 @@ class UnbalancedMap(Experiment):
     steps: int = 3999
 
     def __post_init__(self) -> None:
-        need_sizes(self, points=2, samples=2, steps=1, inputs=1, hidden=2, outputs=1)
+        self.need_at_least(2, "points")
+        self.need_at_least(2, "samples")
+        self.need_at_least(1, "steps")
+        self.need_at_least(1, "inputs")
+        self.need_at_least(2, "hidden")
+        self.need_at_least(1, "outputs")
         _need_scales(self)
-        need_positive(self, "lam", "learning_rate", "std")
+        self.need_positive("lam", "learning_rate", "std")
         if self.hidden % 2:
             raise ValueError(f"hidden must be even, two copies of each unit, got {self.hidden}")
 

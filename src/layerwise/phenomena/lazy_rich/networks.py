@@ -9,10 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from layerwise.measures import kernel_distance
-from layerwise.phenomena.base import Experiment
 from layerwise.phenomena.lazy_rich.descent import folded, triangular
 
-__all__ = ["DATA", "Networks", "need_positive", "need_sizes", "white_task"]
+__all__ = ["DATA", "Networks", "white_task"]
 
 DATA = "Gaussian regression (generated)"
 
@@ -81,18 +80,3 @@ def white_task(rng: np.random.Generator, i: int, o: int, n: int) -> tuple[np.nda
     centred = X - X.mean(axis=1, keepdims=True)
     inputs = np.linalg.svd(centred, full_matrices=False)[2]
     return inputs, Y @ inputs.T / math.sqrt(n)
-
-
-def need_sizes(one: Experiment, **least: int) -> None:
-    """Raise a ValueError unless these fields are so large, or larger."""
-    for field, low in least.items():
-        if getattr(one, field) < low:
-            raise ValueError(f"{field} must be at least {low}, got {getattr(one, field)}")
-
-
-def need_positive(one: Experiment, *fields: str) -> None:
-    """Raise a ValueError unless these fields are positive and finite."""
-    for field in fields:
-        value = getattr(one, field)
-        if not 0 < value < math.inf:
-            raise ValueError(f"{field} must be positive and finite, got {value}")

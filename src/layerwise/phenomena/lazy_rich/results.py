@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 import numpy as np
 
 from layerwise.phenomena import base
-from layerwise.phenomena.base import Experiment
 from layerwise.phenomena.lazy_rich.dial import Transfer, transfer
 from layerwise.phenomena.lazy_rich.maps import BalancedMap, UnbalancedMap
 from layerwise.phenomena.lazy_rich.twin import exact_map
@@ -36,10 +35,6 @@ class Results(base.Results):
     def data(self) -> str:
         return str(self.traces(self.plan.even)[0].provenance.data)
 
-    def final(self, experiment: Experiment, name: str) -> np.ndarray:
-        """Return the last value of a series, shape (seeds, ...)."""
-        return np.array([trace[name][-1] for trace in self.traces(experiment)])
-
     def map(self, experiment: BalancedMap | UnbalancedMap) -> np.ndarray:
         """Return log10 of the kernel distances, shape (seeds, scales, imbalances)."""
         found = np.stack([trace["distance"] for trace in self.traces(experiment)])
@@ -48,6 +43,20 @@ class Results(base.Results):
     def seeded(self, experiment: Phases) -> tuple[Phases, ...]:
         """Return the experiment of every seed."""
         return tuple(replace(experiment, seed=seed) for seed in range(self.seeds))
+
+    @property
+    def map_errors(self) -> np.ndarray:
+        """Root-mean-square error of the two-number theory, shape (seeds, widths)."""
+        return np.array([
+            np.sqrt(np.mean(trace["map_error"] ** 2, axis=(0, 2, 3)))
+            for trace in self.traces(self.plan.two_number)
+        ])  # fmt: skip
+
+    def gaps(self, name: str) -> np.ndarray:
+        """Return the largest gap of the first mode to a limit, shape (seeds, imbalances)."""
+        return np.array([
+            trace[name][:, :, 0].max(axis=0) for trace in self.traces(self.plan.limits)
+        ])  # fmt: skip
 
     @cached_property
     def exact(self) -> np.ndarray:

@@ -82,9 +82,7 @@ class LinearUpstream(Experiment):
     probes: int = 128
 
     def __post_init__(self) -> None:
-        for field in ("train_size", "test_size", "width", "steps", "points"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
+        self.need_at_least(1, "train_size", "test_size", "width", "steps", "points")
         if not 2 <= self.probes <= self.train_size:
             raise ValueError(
                 f"probes must be from 2 to the {self.train_size} training images, got {self.probes}"
@@ -92,8 +90,7 @@ class LinearUpstream(Experiment):
         positive = all(0 < a < math.inf for a in self.factors)
         if not self.factors or not positive or list(self.factors) != sorted(set(self.factors)):
             raise ValueError(f"factors must be increasing positive numbers, got {self.factors}")
-        if not 0 < self.scale < math.inf:
-            raise ValueError(f"scale must be positive and finite, got {self.scale}")
+        self.need_positive("scale")
         if not 0 < self.margin < 2:
             raise ValueError(f"margin must lie between 0 and 2 to be stable, got {self.margin}")
 

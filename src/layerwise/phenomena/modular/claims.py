@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from layerwise.phenomena import claim as base
-from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, whole
+from layerwise.phenomena.claim import Claim, Verdict, decide, seen, whole
 from layerwise.phenomena.modular.experiment import EitherModular
 from layerwise.phenomena.modular.results import ON_PLATEAU, PLATEAU, Results
 
@@ -74,8 +74,7 @@ def transformer_delay(results: Results) -> Claim:
         accept=(5.0, math.inf),
         log=True,
     )
-    _, low, high = interval(at_fit.tolist())
-    memorised = judge(low, high, (-math.inf, 0.5), results.seeds)
+    memorised = decide(results, at_fit, (-math.inf, 0.5))
     return replace(claim, verdict=Verdict.worst(claim.verdict, memorised))
 
 
@@ -140,8 +139,7 @@ def transformer_plateau(results: Results) -> Claim:
         mirror,
         accept=(0.9, 1.0),
     )
-    _, low, high = interval(other.tolist())
-    ignorant = judge(low, high, (-math.inf, 0.1), results.seeds)
+    ignorant = decide(results, other, (-math.inf, 0.1))
     return replace(claim, verdict=Verdict.worst(claim.verdict, ignorant))
 
 

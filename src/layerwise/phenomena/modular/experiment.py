@@ -7,7 +7,6 @@ al. 2022, arXiv 2201.02177). Accuracy on the pairs left out is taken twice: on t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,10 +262,5 @@ def _need_sound(one: EitherModular, counts: tuple[str, ...], scales: tuple[str, 
     one.task()
     if one.modulus < LEAST:
         raise ValueError(f"modulus must be at least {LEAST} to have waves, got {one.modulus}")
-    for count in counts:
-        if getattr(one, count) < 1:
-            raise ValueError(f"{count} must be at least 1, got {getattr(one, count)}")
-    for scale in scales:
-        value = getattr(one, scale)
-        if not 0 < value < math.inf:
-            raise ValueError(f"{scale} must be positive and finite, got {value}")
+    one.need_at_least(1, *counts)
+    one.need_positive(*scales)

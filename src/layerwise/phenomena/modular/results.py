@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from layerwise.measures import first_reached
 from layerwise.phenomena import base
 from layerwise.phenomena.modular.experiment import FIT, GENERAL, EitherModular
 
@@ -36,11 +35,11 @@ class Results(base.Results):
 
     def fit_steps(self, one: EitherModular) -> np.ndarray:
         """Return t_fit: first logged step with train accuracy >= 0.99, or infinity."""
-        return self._reached(one, "train_accuracy", FIT)
+        return self.reached(one, "train_accuracy", FIT)
 
     def general_steps(self, one: EitherModular) -> np.ndarray:
         """Return t95: first logged step with test accuracy >= 0.95, or infinity."""
-        return self._reached(one, "test_accuracy", GENERAL)
+        return self.reached(one, "test_accuracy", GENERAL)
 
     def delays(self, one: EitherModular) -> np.ndarray:
         """Return t95/t_fit: infinite where it never generalised, NaN where it never fitted."""
@@ -68,7 +67,7 @@ class Results(base.Results):
         """
         name = f"{name}_accuracy"
         none = np.array([np.isnan(trace[name]).all() for trace in self.traces(one)])
-        return np.where(none, math.nan, self._reached(one, name, 0.5))
+        return np.where(none, math.nan, self.reached(one, name, 0.5))
 
     def mirror_first(self, one: EitherModular) -> np.ndarray:
         """Return the step of mirror accuracy 1/2 over that of the other test pairs."""
@@ -91,8 +90,3 @@ class Results(base.Results):
             logged = int(np.searchsorted(trace.clock, step, side="right")) - 1
             found.append(float(trace[name][logged]) if math.isfinite(step) else math.nan)
         return np.array(found)
-
-    def _reached(self, one: EitherModular, name: str, level: float) -> np.ndarray:
-        return np.array([
-            float(first_reached(trace.clock, trace[name], level)) for trace in self.traces(one)
-        ])  # fmt: skip

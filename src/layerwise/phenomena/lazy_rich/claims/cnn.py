@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, weigh
+from layerwise.phenomena.claim import Claim, Verdict, decide, seen, weigh
 from layerwise.phenomena.lazy_rich.results import Results
 
 __all__ = ["accuracy", "activation", "features", "filters", "kernel"]
@@ -31,8 +31,8 @@ def activation(results: Results) -> Claim:
         accept=(0.25, math.inf),
     )
     others = (
-        _judged(results, flips["balanced"], (0.05, 0.25)),
-        _judged(results, flips["downstream"], (-math.inf, 0.01)),
+        decide(results, flips["balanced"], (0.05, 0.25)),
+        decide(results, flips["downstream"], (-math.inf, 0.01)),
     )
     return replace(claim, verdict=Verdict.worst(claim.verdict, *others))
 
@@ -108,11 +108,6 @@ def _finals(results: Results, name: str) -> dict[str, np.ndarray]:
     return {
         start: results.final(run, name) for start, run in results.plan.convolutions.items()
     }  # fmt: skip
-
-
-def _judged(results: Results, values: np.ndarray, accept: tuple[float, float]) -> Verdict:
-    _, low, high = interval(values.tolist())
-    return judge(low, high, accept, results.seeds)
 
 
 def _ordered(

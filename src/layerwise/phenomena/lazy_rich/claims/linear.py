@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, slope, weigh
+from layerwise.phenomena.claim import Claim, Verdict, decide, seen, slope, weigh
 from layerwise.phenomena.lazy_rich.dial import Transfer
 from layerwise.phenomena.lazy_rich.results import Results
 from layerwise.phenomena.lazy_rich.upstream import ACTIVATIONS, early
@@ -21,9 +21,7 @@ EXACT = 0.01  # error of half times that the steps alone may leave
 def two_number(results: Results) -> Claim:
     """Two numbers of the initial scales decide what a wide random network does."""
     one = results.plan.two_number
-    errors = np.array([
-        np.sqrt(np.mean(trace["map_error"] ** 2, axis=(0, 2, 3))) for trace in results.traces(one)
-    ])  # fmt: skip
+    errors = results.map_errors
     widths = np.log(one.widths)
     return weigh(
         results,
@@ -45,10 +43,7 @@ def limits(results: Results) -> Claim:
     one = results.plan.limits
     ratios = np.array(one.ratios)
     far = (ratios >= DECADES[0]) & (ratios <= DECADES[1])
-    gaps = np.array([
-        trace["from_exponential"][:, :, 0].max(axis=0) for trace in results.traces(one)
-    ])  # fmt: skip
-    near = np.array([trace["from_sigmoid"][:, :, 0].max(axis=0) for trace in results.traces(one)])
+    gaps, near = results.gaps("from_exponential"), results.gaps("from_sigmoid")
     small = int(np.argmin(np.abs(ratios)))
     listed = ", ".join(f"{ratios[k]:g}: {seen(gaps[:, k])}" for k in np.flatnonzero(ratios >= 1.0))
     return weigh(
@@ -114,8 +109,7 @@ def dial(results: Results) -> Claim:
         accept=(0.0, 1.0),
         log=True,
     )
-    _, low, high = interval(scaled[min(scaled)].tolist())
-    exact = judge(low, high, (-math.inf, EXACT), results.seeds)
+    exact = decide(results, scaled[min(scaled)], (-math.inf, EXACT))
     return replace(claim, verdict=Verdict.worst(claim.verdict, exact))
 
 

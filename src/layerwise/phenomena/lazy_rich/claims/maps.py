@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from layerwise.phenomena.claim import Claim, Verdict, interval, judge, seen, weigh
+from layerwise.phenomena.claim import Claim, Verdict, decide, seen, weigh
 from layerwise.phenomena.lazy_rich.networks import DATA
 from layerwise.phenomena.lazy_rich.results import FLOOR, Results
 from layerwise.phenomena.lazy_rich.twin import LEVEL, agreement, lazy_map
@@ -100,6 +100,5 @@ def funnel(results: Results) -> Claim:
     )
     parts = [claim.verdict]
     for values, bound in ((before, 0.01), (most, 1e-4)):
-        _, low, high = interval(values.tolist())
-        parts.append(judge(low, high, (-math.inf, bound), results.seeds))
+        parts.append(decide(results, values, (-math.inf, bound)))
     return replace(claim, data=DATA, verdict=Verdict.worst(*parts))

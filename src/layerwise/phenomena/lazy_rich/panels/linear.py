@@ -48,9 +48,7 @@ def width(results: Results) -> Panel:
     """Draw the error of the two-number theory over the width."""
     one = results.plan.two_number
     widths = np.array(one.widths, dtype=float)
-    errors = np.array([
-        np.sqrt(np.mean(trace["map_error"] ** 2, axis=(0, 2, 3))) for trace in results.traces(one)
-    ])  # fmt: skip
+    errors = results.map_errors
     law = errors.mean(axis=0)[-1] * np.sqrt(widths[-1] / widths)
     return Panel(
         "Its error falls as one over the root of the width",
@@ -101,7 +99,7 @@ def limits(results: Results) -> Panel:
         ("from the exponential", "from_exponential"),
         ("from the sigmoid", "from_sigmoid"),
     ):
-        found = np.stack([t[name][:, up, 0].max(axis=0) for t in results.traces(one)])
+        found = results.gaps(name)[:, up]
         theory = setting(ratios[up], exact[name][:, up, 0].max(axis=0), "theory")
         curves += [
             points(label, ratios[up], found),
