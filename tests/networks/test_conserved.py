@@ -17,13 +17,18 @@ from layerwise.measures import imbalance, neuron_imbalance
 from layerwise.networks import (
     CNN,
     MLP,
+    CentredOutput,
     Conserved,
     ResNet18,
+    ScaledInput,
+    ScaledOutput,
+    SymmetrisedOutput,
     Transformer,
     TwoLayer,
     conserved_quantities,
     conserved_values,
 )
+from layerwise.networks.chain import chain
 
 CONSERVED = (1.8, 2.2)  # ratio of the drifts at a rate and at half of it, over the same time
 
@@ -87,6 +92,39 @@ NETS = {
     "CNN": (cnn, images),
     "transformer": (transformer, sequences),
 }
+# a wrapper, its data, the network inside, and what is conserved of it under its names from outside
+WRAPPED = {
+    "scaled output": (
+        lambda net: ScaledOutput(net, 1.5), vectors, relu_mlp,
+        ["net.layers.0-net.layers.1", "net.layers.1-net.layers.2"],
+    ),
+    "negative output": (
+        lambda net: ScaledOutput(net, -0.7), vectors, dense, ["net.0-net.1", "net.1-net.2"],
+    ),
+    "scaled input": (
+        lambda net: ScaledInput(net, 1.3), images, cnn,
+        ["net.body.0-net.body.2", "net.body.2-net.body.4", "net.body.4-net.head"],
+    ),
+    "scaled twice": (
+        lambda net: ScaledInput(ScaledOutput(net, 1.4), 0.8), vectors, two_layer,
+        ["net.net.weight-net.net.readout"],
+    ),
+    "scaled transformer": (
+        lambda net: ScaledOutput(net, 0.8), sequences, transformer,
+        ["net.query-key", "net.value-output", "net.mlp_in-mlp_out", "net.stream"],
+    ),
+    "centred": (
+        CentredOutput, vectors, relu_mlp, ["net.layers.0-net.layers.1", "net.layers.1-net.layers.2"]
+    ),
+    "scaled and centred": (
+        lambda net: ScaledOutput(CentredOutput(net), 1.2), vectors, dense,
+        ["net.net.0-net.net.1", "net.net.1-net.net.2"],
+    ),
+    "symmetrised": (
+        SymmetrisedOutput, vectors, two_layer,
+        ["plus.weight-plus.readout", "minus.weight-minus.readout"],
+    ),
+}  # fmt: skip
 
 
 def loss_of(net, x):
@@ -103,9 +141,13 @@ def parameters_of(net):
     return {name: p.detach().clone() for name, p in net.named_parameters()}
 
 
+def trained_of(net):
+    return {name: p for name, p in net.named_parameters() if p.requires_grad}
+
+
 def gradient_of(net, x):
     net = copy.deepcopy(net)
-    parameters = dict(net.named_parameters())
+    parameters = trained_of(net)
     gradients = torch.autograd.grad(loss_of(net, x)(parameters), parameters.values())
     return dict(zip(parameters, gradients, strict=True))
 
@@ -113,7 +155,7 @@ def gradient_of(net, x):
 def descended(net, x, rate, time=1.0, decay=0.0):
     """Return the parameters after descent over a time, which is rate times steps."""
     net = copy.deepcopy(net)
-    loss, parameters = loss_of(net, x), dict(net.named_parameters())
+    loss, parameters = loss_of(net, x), trained_of(net)
     for _ in range(round(time / rate)):
         gradients = torch.autograd.grad(loss(parameters), parameters.values())
         with torch.no_grad():
@@ -139,6 +181,52 @@ def test_the_drift_of_descent_halves_with_the_rate(name):
     found = ratios(net, data(), quantities)
     assert len(found) == {"TwoLayer": 1, "CNN": 3, "transformer": 4}.get(name, 2)
     assert all(CONSERVED[0] < ratio < CONSERVED[1] for ratio in found.values()), found
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_a_wrapper_conserves_what_its_network_conserves(name):
+    wrap, data, inside, names = WRAPPED[name]
+    net = wrap(inside())
+    quantities = conserved_quantities(net)
+    assert [q.name for q in quantities] == names
+    own = list(conserved_values(inside()).values())
+    for k, value in enumerate(conserved_values(net).values()):
+        torch.testing.assert_close(value, own[k % len(own)], rtol=0, atol=0)
+    found = ratios(net, data(), quantities)
+    assert all(CONSERVED[0] < ratio < CONSERVED[1] for ratio in found.values()), found
+    assert max(still(net, data(), quantities)) < 1e-14
+
+
+def test_a_factor_on_a_layer_of_a_sequence_lets_all_pass():
+    net = seeded([
+        ScaledInput(nn.Linear(4, 6), 2.0), ScaledOutput(nn.Sequential(nn.Linear(6, 5)), -1.5),
+        nn.ReLU(), ScaledOutput(nn.Linear(5, 3), 0.5),
+    ])  # fmt: skip
+    quantities = conserved_quantities(net)
+    assert [(q.name, q.rule) for q in quantities] == [
+        ("0.net-1.net.0", "full"), ("1.net.0-3.net", "diagonal"),
+    ]  # fmt: skip
+    found = ratios(net, vectors(), quantities)
+    assert all(CONSERVED[0] < ratio < CONSERVED[1] for ratio in found.values()), found
+
+
+def test_a_wrapper_of_ones_own_lets_nothing_be_known():
+    class Twice(nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return self.net(x).square()
+
+    with pytest.raises(TypeError, match="layers of Twice is not known"):
+        conserved_quantities(ScaledOutput(Twice(dense()), 2.0))
+    assert list(conserved_values(nn.Sequential(nn.Linear(4, 4), Twice(nn.Linear(4, 4))))) == []
+
+
+def test_two_copies_are_two_chains():
+    with pytest.raises(TypeError, match=r"SymmetrisedOutput has 2 chains .* plus, minus; take one"):
+        chain(SymmetrisedOutput(dense()))
 
 
 def full(*names, axes=(0, 1), units=6):
@@ -236,7 +324,7 @@ RULES = {
 def still(net, x, quantities):
     """Return each quantity's rate of change along the flow, as a share of what it is a sum of."""
     p, gradient = parameters_of(net), gradient_of(net, x)
-    ahead, behind = ({n: p[n] + sign * gradient[n] for n in p} for sign in (-1, 1))
+    ahead, behind = ({n: p[n] + sign * gradient[n] for n in gradient} for sign in (-1, 1))
     found = []
     for q in quantities:
         change = (q.value(ahead) - q.value(behind)) / 2  # exact, of a quadratic form

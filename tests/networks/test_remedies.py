@@ -10,9 +10,11 @@ from torch import nn
 from layerwise.networks import (
     CNN,
     MLP,
+    CentredOutput,
     ResNet18,
     ScaledInput,
     ScaledOutput,
+    SymmetrisedOutput,
     TwoLayer,
     conserved_values,
     remedies,
@@ -123,8 +125,39 @@ def test_what_has_no_balance_is_refused_and_left_alone():
             remedies.balance(net)
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     for net in (ResNet18(1, 2, width=1), TwoLayer(3, 4)):
-        with pytest.raises(TypeError, match=type(net).__name__):
-            remedies.balance(net)
+        for wrapped in (net, ScaledInput(net, 2.0)):
+            with pytest.raises(TypeError, match=type(net).__name__):
+                remedies.balance(wrapped)
+    with pytest.raises(TypeError, match="2 chains of layers"):
+        remedies.balance(SymmetrisedOutput(built("linear")))
+
+
+@pytest.mark.parametrize("name", HOMOGENEOUS)
+def test_wrappers_are_seen_through(name):
+    """Layers inside are moved upstream and balanced, and the whole keeps its function."""
+    x = batch(name)
+    for wrap in (
+        lambda net: remedies.scale_output(net, 0.2),
+        lambda net: remedies.scale_input(remedies.scale_output(net, 5.0), 0.3),
+        CentredOutput,
+    ):
+        net = wrap(built(name))
+        with torch.no_grad():
+            for p in net.parameters():
+                p.add_(0.01 if p.requires_grad else 0.0)  # away from the copy of the centred one
+        wanted = net(x)
+        remedies.upstream(net, 7.0)
+        torch.testing.assert_close(net(x), wanted, rtol=1e-9, atol=1e-11)
+        before = remedies.balance(net)
+        torch.testing.assert_close(net(x), wanted, rtol=1e-9, atol=1e-11)
+        for D in conserved_values(net).values():
+            own = D.diagonal() if D.ndim == 2 else D
+            assert float(own.abs().max()) < 1e-4 * sum(
+                float(p.detach().square().sum()) for p in net.parameters()
+            )
+        net.load_state_dict(before)
+        remedies.upstream(net, 1 / 7.0)
+        torch.testing.assert_close(net(x), wanted, rtol=1e-9, atol=1e-11)
 
 
 def test_decay_is_set_and_set_back():

@@ -118,9 +118,17 @@ def test_the_trace_says_what_was_probed(tmp_path):
         "layers": {"layers.0": [16, 6], "layers.1": [16, 16], "layers.2": [3, 16]},
         "samples": 48,
         "classes": 3,
+        "class_counts": None,
         "features": ["penultimate"],
         "head": "layers.2",
-        "conserved": {"layers.0-layers.1": "diagonal", "layers.1-layers.2": "diagonal"},
+        "conserved": {
+            f"layers.{k}-layers.{k + 1}": {
+                "rule": "diagonal",
+                "writers": [f"layers.{k}"],
+                "readers": [f"layers.{k + 1}"],
+            }
+            for k in (0, 1)
+        },
         "target_scale": 2.0,
         "every": 10,
         "batch_every": 10,
@@ -345,7 +353,9 @@ def test_groups_can_be_chosen():
     for group in GROUPS:
         net = mlp()
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-        probe = lw.Probe(net, batch=(X, Y), measures=group, optimizer=optimizer)
+        probe = lw.Probe(
+            net, batch=(X, Y), measures=group, optimizer=optimizer, class_counts=(9, 5, 2)
+        )
         assert probe.notes == ()
         assert {name.split("/")[1] for name in probe.step(0)} == SERIES[group]
 
@@ -354,6 +364,7 @@ SERIES = {
     "optimizer": {"learning_rate", "weight_decay", "decay_budget"},
     "norms": {"norm"},
     "motion": {"motion"},
+    "classes": {"class_accuracy"},
     "balance": {"balance", "balance_share", "balance_drift"},
     "scale": {"weight_to_target", "gamma_plus"},
     "features": {"rank", "feature_distance", "sign_distance", "d_lr"},

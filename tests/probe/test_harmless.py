@@ -94,13 +94,17 @@ def test_training_goes_on_bit_for_bit(case):
         optimizer = optimizer_of(net)
         probe = None
         if probing:
-            probe = lw.Probe(net, batch=(x, y), every=1, batch_every=3, optimizer=optimizer)
+            probe = lw.Probe(
+                net, batch=(x, y), every=1, batch_every=3, optimizer=optimizer,
+                class_counts=[9, 5, 2],
+            )  # fmt: skip
         train(net, optimizer, x, y, 20, probe, amp=amp)
         found.append(everything(net, optimizer))
     looked = {
         "layerwise/kernel_distance",
         "layerwise/weight_to_target",
         "layerwise/nc4/penultimate",
+        "layerwise/class_accuracy/2",
     }
     assert looked <= set(probe.trace())
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
@@ -238,8 +242,9 @@ def held_after(steps, measures):
     net = mlp()
     optimizer = sgd(net)
     probe = lw.Probe(
-        net, batch=(x, y), every=10, batch_every=50, optimizer=optimizer, measures=measures
-    )
+        net, batch=(x, y), every=10, batch_every=50, optimizer=optimizer, measures=measures,
+        class_counts=[9, 5, 2],
+    )  # fmt: skip
     found, done = [], 0
     tracemalloc.start()
     try:

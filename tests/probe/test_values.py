@@ -361,3 +361,82 @@ def test_regression_has_all_but_collapse():
         row = probe.step(0)
         assert row["layerwise/weight_to_target"] > 0
         assert 0 < row["layerwise/kernel_alignment"] < 1
+
+
+def moved(net):
+    torch.optim.SGD(net.parameters(), lr=0.1).step()
+
+
+def turned(net):
+    """Change the weights where no version of a tensor tells."""
+    net.head.weight.data.mul_(-1.5)
+
+
+def normed(net):
+    """Change statistics of a norm alone, as a forward pass in training does."""
+    net.norm(torch.randn(9, 6))
+
+
+def frozen(net):
+    """Train less, which leaves another kernel."""
+    net.fc2.requires_grad_(False)
+
+
+class Normed(Net):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(6)
+
+    def forward(self, x):
+        return super().forward(self.norm(x))
+
+
+@pytest.mark.parametrize("change", [lambda net: None, moved, turned, normed, frozen])
+def test_the_first_look_is_at_the_model_as_it_is_then(change):
+    """Equal to a probe that took nothing over: one that began before and looks again."""
+    x, y = data()
+    net = seeded(Normed)
+    nn.functional.cross_entropy(net(x), y).backward()
+    given = {"batch": (x, y), "every": 1, "batch_every": 1, "class_counts": [1, 1, 1]}
+    probe, earlier = lw.Probe(net, **given), lw.Probe(net, **given)
+    start = earlier.step(0)
+    change(net)
+    found, wanted = probe.step(1), earlier.step(1)
+    assert set(wanted) == set(found) - {"layerwise/weight_to_target", "layerwise/gamma_plus"}
+    for name, value in wanted.items():
+        assert found[name] == value or math.isnan(value), name
+    moves = found["layerwise/feature_distance/penultimate"] > 0
+    assert moves == (change in (moved, normed))
+    assert (found["layerwise/kernel_distance"] > 0) == (change in (moved, turned, normed, frozen))
+    if change is turned:
+        assert found["layerwise/norm/head"] != start["layerwise/norm/head"]
+
+
+def test_what_construction_saw_is_let_go_at_the_first_look():
+    x, y = data()
+    probe = lw.Probe(mlp(), batch=(x, y), every=5)
+    runs = []
+    probe._scene.model.register_forward_hook(lambda *_: runs.append(1))
+    probe.step(0)
+    assert not runs  # all was seen already
+    assert probe._start is None
+    probe.look(1)
+    assert runs
+
+
+class Graph(Net):
+    """A model with a sparse buffer, whose changes are not looked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mixing", torch.eye(6).to_sparse())
+
+    def forward(self, x):
+        return super().forward((self.mixing @ x.T).T)
+
+
+def test_sparse_buffers_do_no_harm():
+    probe = lw.Probe(Graph(), batch=data(), every=1, batch_every=1, measures=("motion", "features"))
+    assert probe.step(0) == probe.step(1)
+    assert len(probe.trace()) == 2
+    assert probe.notes == ()

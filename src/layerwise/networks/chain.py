@@ -12,9 +12,11 @@ from torch import nn
 
 from layerwise.networks.cnn import CNN
 from layerwise.networks.mlp import MLP
+from layerwise.networks.outputs import CentredOutput, SymmetrisedOutput
+from layerwise.networks.scaled import Scaled
 from layerwise.networks.two_layer import TwoLayer
 
-__all__ = ["Chain", "Gap", "Layer", "chain", "layer_of"]
+__all__ = ["Chain", "Gap", "Layer", "branches", "chain", "layer_of"]
 
 RULES: Final = ("none", "scalar", "diagonal", "full")  # each passes what those before it pass
 
@@ -40,6 +42,11 @@ class Layer:
     name: str
     weight: str
     bias: str | None
+
+    def inside(self, prefix: str) -> Layer:
+        """Return the layer as it is called from outside, where `prefix` stands before its names."""
+        bias = None if self.bias is None else prefix + self.bias
+        return Layer(prefix + self.name, prefix + self.weight, bias)
 
 
 @dataclass(frozen=True)
@@ -68,20 +75,71 @@ class Chain:
     gaps: tuple[Gap, ...]
 
 
+def branches(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the networks inside of wrappers, by what stands before the names of their parameters.
+
+    A factor on inputs or outputs and the difference to a copy, frozen or trained, stand outside of
+    a network: what passes through the gaps between its layers passes still.
+
+    Examples
+    --------
+    >>> list(branches(CentredOutput(nn.Linear(3, 2)))), list(branches(nn.Linear(3, 2)))
+    (['net.'], [''])
+    """
+    if isinstance(model, Scaled | CentredOutput):
+        inside = {"net.": model.net}
+    elif isinstance(model, SymmetrisedOutput):
+        inside = {"plus.": model.plus, "minus.": model.minus}
+    else:
+        return {"": model}
+    return {
+        outer + inner: net
+        for outer, part in inside.items()
+        for inner, net in branches(part).items()
+    }
+
+
 def chain(model: nn.Module) -> Chain:
     """Return the layers of `model` in order: of an MLP, TwoLayer, CNN or ``nn.Sequential``.
 
     Layers are ``nn.Linear`` and convolutions. ReLU, leaky ReLU and dropout pass a factor for each
     unit, and so does max pooling for each channel; average pooling and flattening pass any map of
-    the channels. Through everything else, a module of the user's own as well, passes nothing.
+    the channels. Through everything else, a module of the user's own as well, passes nothing. A
+    factor on the network's or a layer's inputs or outputs (`Scaled`) and the difference to a frozen
+    copy (`CentredOutput`) take nothing away.
 
     Raises
     ------
     TypeError
-        If the order of the layers of such a module is not known.
+        If the order of the layers of such a module is not known, or it has several chains.
     ValueError
         If there is no layer at all, or a layer appears twice or has a parametrised weight.
     """
+    found = branches(model)
+    if len(found) > 1:
+        raise TypeError(
+            f"{type(model).__name__} has {len(found)} chains of layers, "
+            f"{', '.join(name.rstrip('.') for name in found)}; take one of them"
+        )
+    ((prefix, net),) = found.items()
+    links = _chain_of(net)
+    return Chain(tuple(layer.inside(prefix) for layer in links.layers), links.gaps)
+
+
+def layer_of(model: nn.Module, name: str) -> Layer:
+    """Return the layer of `model` with this name, a dense one or a convolution."""
+    module = model.get_submodule(name)
+    if type(module) not in (*DENSE, *CONVOLUTIONS):
+        raise TypeError(
+            f"{name!r} must be nn.Linear, nn.Conv1d, nn.Conv2d or nn.Conv3d, got "
+            f"{type(module).__name__}"
+        )
+    if "weight" not in dict(module.named_parameters(recurse=False)):
+        raise ValueError(f"the weight of {name!r} is no parameter of its own (is it parametrised?)")
+    return Layer(name, f"{name}.weight", None if module.bias is None else f"{name}.bias")
+
+
+def _chain_of(model: nn.Module) -> Chain:
     if isinstance(model, TwoLayer):
         layers = (Layer("weight", "weight", "bias"), Layer("readout", "readout", "offset"))
         return Chain(layers, (Gap("diagonal", ("ReLU",)),))
@@ -100,26 +158,13 @@ def chain(model: nn.Module) -> Chain:
     )
 
 
-def layer_of(model: nn.Module, name: str) -> Layer:
-    """Return the layer of `model` with this name, a dense one or a convolution."""
-    module = model.get_submodule(name)
-    if type(module) not in (*DENSE, *CONVOLUTIONS):
-        raise TypeError(
-            f"{name!r} must be nn.Linear, nn.Conv1d, nn.Conv2d or nn.Conv3d, got "
-            f"{type(module).__name__}"
-        )
-    if "weight" not in dict(module.named_parameters(recurse=False)):
-        raise ValueError(f"the weight of {name!r} is no parameter of its own (is it parametrised?)")
-    return Layer(name, f"{name}.weight", None if module.bias is None else f"{name}.bias")
-
-
 def _is_sequence(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
-def _leaves(sequence: nn.Sequential, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+def _leaves(sequence: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
     for name, module in sequence._modules.items():  # named_children leaves out repetitions
-        if _is_sequence(module):
+        if _is_sequence(module) or isinstance(module, Scaled):
             yield from _leaves(module, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", module

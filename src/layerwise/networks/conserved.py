@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from layerwise.networks.chain import Layer, chain, layer_of
+from layerwise.networks.chain import Layer, branches, chain, layer_of
 from layerwise.networks.transformer import Transformer
 
 __all__ = ["Conserved", "conserved_quantities", "conserved_values"]
@@ -83,6 +84,23 @@ class Conserved:
         k = self.units // self.heads
         return torch.stack([part[:, j * k : (j + 1) * k] for j, part in enumerate(D.split(k))])
 
+    def as_json(self, layers: Mapping[str, str]) -> dict[str, Any]:
+        """Return the rule, and the layers on either side, as plain values.
+
+        `layers` gives the name of the weight matrix of each layer; biases are left out.
+
+        Examples
+        --------
+        >>> pair = Conserved("a-b", (("a.weight", 0), ("a.bias", 0)), (("b.weight", 1),), 5, "full")
+        >>> pair.as_json({"a": "a.weight", "b": "b.weight"})
+        {'rule': 'full', 'writers': ['a'], 'readers': ['b']}
+        """
+        sides = {"writers": self.writers, "readers": self.readers}
+        return {"rule": self.rule} | {
+            side: [layer for layer, weight in layers.items() if weight in dict(parameters)]
+            for side, parameters in sides.items()
+        }
+
     def _rows(self, weight: Tensor, axis: int) -> Tensor:
         """Return all that belongs to each unit, (units, ...); under a scalar rule there is one."""
         units = 1 if self.rule == "scalar" else self.units
@@ -126,6 +144,9 @@ def conserved_quantities(
     (an entry for each neuron) and of the residual stream: the Grams of all matrices that read it
     minus those of all that write to it.
 
+    A factor on inputs or outputs (`ScaledInput`, `ScaledOutput`) and the difference to a frozen
+    copy (`CentredOutput`) change none of them; each copy of a `SymmetrisedOutput` has its own.
+
     Quantities of which a parameter is frozen (``requires_grad`` False) are left out: they change.
 
     Parameters
@@ -152,26 +173,34 @@ def conserved_quantities(
     """
     if pairs is not None:
         found = [p if isinstance(p, Conserved) else _named(model, *p) for p in pairs]
-    elif isinstance(model, Transformer):
-        found = _of_transformer(model)
     else:
-        links = chain(model)
-        found = [
-            _between(model, first, second, gap.rule)
-            for (first, second), gap in zip(pairwise(links.layers), links.gaps, strict=True)
-            if gap.rule != "none"
-        ]
+        found = [item for where, net in branches(model).items() for item in _of(net, where)]
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     return tuple(
         item for item in found if trained.issuperset(n for n, _ in item.readers + item.writers)
     )
 
 
-def _between(model: nn.Module, first: Layer, second: Layer, rule: str) -> Conserved:
-    writers = ((first.weight, 0),) if first.bias is None else ((first.weight, 0), (first.bias, 0))
-    readers = ((second.weight, min(1, model.get_parameter(second.weight).ndim - 1)),)
+def _of(model: nn.Module, prefix: str) -> list[Conserved]:
+    """Return what is conserved in a network, its parameters called as from outside."""
+    if isinstance(model, Transformer):
+        return _of_transformer(model, prefix)
+    links = chain(model)
+    return [
+        _between(model, first, second, gap.rule, prefix)
+        for (first, second), gap in zip(pairwise(links.layers), links.gaps, strict=True)
+        if gap.rule != "none"
+    ]
+
+
+def _between(
+    model: nn.Module, first: Layer, second: Layer, rule: str, prefix: str = ""
+) -> Conserved:
     units = len(model.get_parameter(first.weight))
-    return Conserved(f"{first.name}-{second.name}", writers, readers, units, rule)
+    axis = min(1, model.get_parameter(second.weight).ndim - 1)
+    first, second = first.inside(prefix), second.inside(prefix)
+    writers = ((first.weight, 0),) if first.bias is None else ((first.weight, 0), (first.bias, 0))
+    return Conserved(f"{first.name}-{second.name}", writers, ((second.weight, axis),), units, rule)
 
 
 def _named(model: nn.Module, first: str, second: str, between: str) -> Conserved:
@@ -194,16 +223,19 @@ def _named(model: nn.Module, first: str, second: str, between: str) -> Conserved
     return pair
 
 
-def _of_transformer(model: Transformer) -> list[Conserved]:
+def _of_transformer(model: Transformer, prefix: str) -> list[Conserved]:
     def at(axis: int, *layers: str) -> tuple[tuple[str, int], ...]:
-        return tuple((f"{layer}.weight", axis) for layer in layers)
+        return tuple((f"{prefix}{layer}.weight", axis) for layer in layers)
 
     width, heads, hidden = model.tokens.embedding_dim, model.heads, model.mlp_in.out_features
     readers = ("query", "key", "value", "mlp_in", "unembed")
     writers = at(1, "tokens", "positions") + at(0, "output", "mlp_out")
     return [
-        Conserved("query-key", at(0, "query"), at(0, "key"), width, "full", heads),
-        Conserved("value-output", at(0, "value"), at(1, "output"), width, "full", heads),
-        Conserved("mlp_in-mlp_out", at(0, "mlp_in"), at(1, "mlp_out"), hidden, "diagonal"),
-        Conserved("stream", writers, at(1, *readers), width, "full"),
+        Conserved(f"{prefix}{name}", *of)
+        for name, *of in (
+            ("query-key", at(0, "query"), at(0, "key"), width, "full", heads),
+            ("value-output", at(0, "value"), at(1, "output"), width, "full", heads),
+            ("mlp_in-mlp_out", at(0, "mlp_in"), at(1, "mlp_out"), hidden, "diagonal"),
+            ("stream", writers, at(1, *readers), width, "full"),
+        )
     ]

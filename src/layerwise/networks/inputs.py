@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
+from typing import final
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from layerwise.networks.scaled import Scaled
 
 __all__ = ["ScaledInput"]
 
 
-class ScaledInput(nn.Module):
+@final
+class ScaledInput(Scaled):
     """The network of inputs times a number, ``x -> net(factor * x)``.
 
     Attributes
@@ -19,17 +22,11 @@ class ScaledInput(nn.Module):
 
     Examples
     --------
+    >>> from torch import nn
     >>> net = ScaledInput(nn.Identity(), 0.5)
     >>> net(Tensor([1.0, 2.0]))
     tensor([0.5000, 1.0000])
     """
-
-    def __init__(self, net: nn.Module, factor: float) -> None:
-        if not math.isfinite(factor):
-            raise ValueError(f"factor must be finite, got {factor!r}")
-        super().__init__()
-        self.net = net
-        self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs to the outputs of the network for scaled inputs."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import final
 
 from torch import Tensor, nn
+
+from layerwise.networks.scaled import Scaled
 
 __all__ = ["CentredOutput", "ScaledOutput", "SymmetrisedOutput"]
 
 
-class ScaledOutput(nn.Module):
+@final
+class ScaledOutput(Scaled):
     """The network times a number, ``x -> factor * net(x)``.
 
     A large factor makes training lazy, if the loss is divided by its square to keep the speed.
@@ -30,13 +34,6 @@ class ScaledOutput(nn.Module):
     >>> net(Tensor([1.0, 2.0]))
     tensor([3., 6.])
     """
-
-    def __init__(self, net: nn.Module, factor: float) -> None:
-        if not math.isfinite(factor):
-            raise ValueError(f"factor must be finite, got {factor!r}")
-        super().__init__()
-        self.net = net
-        self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs of the network to its scaled outputs."""

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from layerwise.networks.chain import chain, layer_of
+from layerwise.networks.chain import branches, chain, layer_of
 from layerwise.networks.conserved import conserved_values
 from layerwise.networks.init import neuron_balance, rescale, upstream
 from layerwise.networks.inputs import ScaledInput
 from layerwise.networks.outputs import ScaledOutput
+from layerwise.networks.scaled import Scaled
 from layerwise.networks.two_layer import TwoLayer
 
 __all__ = [
@@ -123,7 +124,8 @@ def balance(model: nn.Module) -> dict[str, Tensor]:
     Raises
     ------
     TypeError
-        If `model` is no MLP, CNN or ``nn.Sequential``.
+        If `model` is no MLP, CNN or ``nn.Sequential``, nor one of them with a factor on its inputs
+        or outputs or minus a frozen copy.
     ValueError
         If something between two layers lets no factor of a unit pass (tanh, a norm), or a unit has
         no weights in or none out; nothing is changed then.
@@ -142,7 +144,7 @@ def balance(model: nn.Module) -> dict[str, Tensor]:
     ...     conserved_values(net).values()) < 1e-4
     (True, tensor(True))
     """
-    if isinstance(model, TwoLayer):
+    if any(isinstance(net, TwoLayer) for net in branches(model).values()):
         raise TypeError("layers of TwoLayer are no modules; build it as an MLP")
     links = chain(model)
     names = [layer.name for layer in links.layers]
@@ -209,9 +211,7 @@ def _positive(factor: float) -> float:
     return factor
 
 
-def _wrapped(
-    kind: type[ScaledInput] | type[ScaledOutput], model: nn.Module, factor: float
-) -> nn.Module:
+def _wrapped(kind: type[Scaled], model: nn.Module, factor: float) -> nn.Module:
     """Return the wrapped model, with one wrapper at most, and none that multiplies by 1."""
     _positive(factor)
     net = model
@@ -226,5 +226,6 @@ def _imbalance(model: nn.Module) -> float:
     for D in conserved_values(model).values():
         own = D.diagonal() if D.ndim == 2 else D
         worst = max(worst, float(own.abs().max()))
-    sizes = [float(p.detach().double().square().sum()) / len(p) for p in model.parameters()]
+    weights = [model.get_parameter(layer.weight).detach() for layer in chain(model).layers]
+    sizes = [float(w.double().square().sum()) / len(w) for w in weights]
     return worst / max(max(sizes), torch.finfo(torch.float32).tiny)

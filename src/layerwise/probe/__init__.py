@@ -3,7 +3,8 @@
 `Probe` fills a `layerwise.Trace` from a run of the user's own, by the functions of
 `layerwise.measures` that theory and experiments call too. The series it can hold, with L the name
 of a weight matrix (``fc1``, or the full name of a parameter not called ``weight``), P that of a
-pair of layers (``fc1-fc2``) and F that of features (``avgpool``, ``penultimate``):
+pair of layers (``fc1-fc2``), F that of features (``avgpool``, ``penultimate``) and K a class
+(``0``):
 
 ====================================  ============================================================
 series                                what it is
@@ -25,6 +26,7 @@ series                                what it is
 ``layerwise/nc2_angle/F``             NC2, mean distance of their cosines from ``-1/(C-1)``
 ``layerwise/nc3/F``                   NC3
 ``layerwise/nc4/F``                   NC4
+``layerwise/class_accuracy/K``        accuracy on the batch of the samples of one class
 ``layerwise/kernel_distance``         centred distance of the tangent kernel from its start
 ``layerwise/kernel_growth``           its norm relative to the start
 ``layerwise/kernel_alignment``        its centred alignment with the targets

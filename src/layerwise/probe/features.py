@@ -1,4 +1,4 @@
-"""Measures of features on the batch: rank, motion, signs, neural collapse."""
+"""Measures of features and outputs on the batch: rank, motion, signs, collapse, accuracies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from layerwise.measures import (
 )
 from layerwise.probe.measure import Measure, Memory, NotApplicable, Seen, View
 
-__all__ = ["Collapse", "Features", "headed"]
+__all__ = ["Classes", "Collapse", "Features", "headed"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,34 @@ class Collapse(Measure):
                 f"nc4/{name}": float(all_of.nc4),
             }
         return found
+
+
+@dataclass(frozen=True)
+class Classes(Measure):
+    """Accuracy on the batch of single classes: the share whose own output is the largest.
+
+    Attributes
+    ----------
+    labels
+        The classes.
+    """
+
+    labels: tuple[int, ...]
+
+    name = "classes"
+    costly = True
+
+    def begin(self, view: View) -> Memory:
+        return {}
+
+    def values(self, view: View, memory: Memory) -> dict[str, float]:
+        outputs, labels = view.seen.outputs, view.scene.labels.long()
+        if not outputs.isfinite().all():
+            raise ValueError("an output is not finite")
+        right = labels[outputs.argmax(dim=1) == labels]
+        known, every = (torch.bincount(y, minlength=outputs.shape[1]) for y in (right, labels))
+        shares = (known / every).tolist()
+        return {f"class_accuracy/{label}": shares[label] for label in self.labels}
 
 
 def headed(seen: Seen, labels: Tensor) -> tuple[str, ...]:

@@ -7,16 +7,18 @@ from typing import Final
 
 from layerwise.names import nearest
 from layerwise.networks import Conserved, conserved_quantities
-from layerwise.probe.features import Collapse, Features, headed
+from layerwise.probe.features import Classes, Collapse, Features, headed
 from layerwise.probe.kernel import Kernel, Scale
 from layerwise.probe.measure import Measure, NotApplicable, View
+from layerwise.probe.scene import Scene
 from layerwise.probe.weights import Balance, Decay, Motion, Norms
 
 __all__ = ["GROUPS", "measures_of", "need_groups"]
 
 GROUPS: Final = (
-    "optimizer", "norms", "motion", "balance", "scale", "features", "collapse", "kernel",
+    "optimizer", "norms", "motion", "balance", "scale", "features", "collapse", "classes", "kernel",
 )  # fmt: skip
+CLASSES: Final = 100  # of which accuracies are kept, at most
 
 Pairs = Sequence[Conserved | tuple[str, str, str]]
 
@@ -39,6 +41,8 @@ def measures_of(
         raise NotApplicable("pass batch=(x, y) with the targets")
     if group == "collapse" and scene.labels is None:
         raise NotApplicable("the targets are no labels of classes")
+    if group == "classes":
+        return [Classes(_classes(scene, note))]
     if group == "optimizer":
         return [Decay()]
     if group == "norms":
@@ -58,6 +62,28 @@ def measures_of(
     except NotApplicable as error:
         note(f"NC2 to NC4: {error}")
         return [Collapse(())]
+
+
+def _classes(scene: Scene, note: Callable[[str], None]) -> tuple[int, ...]:
+    """Return the classes whose accuracies are kept: of many some of every size."""
+    if scene.counts is None:
+        raise NotApplicable("pass class_counts= with the number of training samples of each class")
+    found = sorted(scene.labels.long().unique().tolist(), key=scene.counts.__getitem__)
+    missing = sorted(set(range(len(scene.counts))).difference(found))
+    if missing:
+        some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        note(
+            f"class accuracies: the batch has no sample of {len(missing)} of the "
+            f"{len(scene.counts)} classes ({some})"
+        )
+    if len(found) > CLASSES:
+        note(
+            f"class accuracies: of {len(found)} classes {CLASSES} are kept, evenly spaced in the "
+            "order of their counts"
+        )
+        last = len(found) - 1
+        found = [found[round(k * last / (CLASSES - 1))] for k in range(CLASSES)]
+    return tuple(sorted(found))
 
 
 def _balance(view: View, pairs: Pairs | None) -> list[Measure]:

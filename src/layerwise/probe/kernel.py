@@ -16,7 +16,7 @@ from layerwise.measures import (
     weight_to_target,
 )
 from layerwise.networks import ntk
-from layerwise.probe.measure import Measure, Memory, NotApplicable, View
+from layerwise.probe.measure import Measure, Memory, NotApplicable, View, norm
 from layerwise.probe.subject import Subject
 
 __all__ = ["SAMPLES", "SIGNS", "Kernel", "Projected", "Scale"]
@@ -63,7 +63,8 @@ class Kernel(Measure):
         return {"kernel": _kernel(view)}
 
     def values(self, view: View, memory: Memory) -> dict[str, float]:
-        start, now = memory["kernel"], _kernel(view)
+        start = memory["kernel"]
+        now = start if view.unchanged else _kernel(view)
         found = {
             "kernel_distance": float(kernel_distance(start, now)),
             "kernel_growth": float(kernel_growth(start, now)),
@@ -135,14 +136,10 @@ def _slopes(view: View, index: Tensor, factor: float | None = None) -> tuple[flo
         trained = [p for p in own.values() if p.requires_grad]
         found = torch.autograd.grad(inner, trained, allow_unused=True)
     pairs = [(p, g) for p, g in zip(trained, found, strict=True) if g is not None]
-    sizes = torch.stack([torch.stack([_square(p), _square(g)]) for p, g in pairs])
-    theta, slope = sizes.sum(dim=0).sqrt().tolist()
+    sizes = torch.stack([norm(value) for values in zip(*pairs, strict=True) for value in values])
+    theta, slope = sizes.double().view(2, -1).square().sum(dim=1).sqrt().tolist()
     return float(inner.detach()), theta, slope
 
 
 def _kernel(view: View) -> Tensor:
     return ntk(Projected(view.scene.subject), view.scene.subject.index(SAMPLES)).double()
-
-
-def _square(value: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(value.detach(), dtype=torch.float64) ** 2

@@ -44,17 +44,43 @@ class View:
         Whether nothing was looked at before.
     settings
         Of the optimiser, if it is known.
+    unchanged
+        Whether the model is known to be as it was when the measures began.
     """
 
     scene: Scene
     step: int
     first: bool = True
     settings: Settings | None = None
+    unchanged: bool = False
 
     @cached_property
     def sizes(self) -> dict[str, Tensor]:
         """The norm of every trained parameter, at least in float32."""
         return {name: norm(p) for name, p in self.scene.trained.items()}
+
+    @cached_property
+    def state(self) -> tuple[list[tuple[object, ...]], list[Tensor]] | None:
+        """What changes with the model: places and versions of its tensors, norms and buffers."""
+        buffers = list(self.scene.model.buffers())
+        tensors = [*self.scene.model.parameters(), *buffers]
+        if any(t.layout is not torch.strided for t in tensors):
+            return None
+        places = [
+            (t.device, t.data_ptr(), t.requires_grad, -1 if t.is_inference() else t._version)
+            for t in tensors
+        ]
+        # versions know nothing of changes through .data, nor of those that batch norms make
+        return places, [*self.sizes.values(), *(buffer.clone() for buffer in buffers)]
+
+    def take_over(self, start: View) -> None:
+        """Know what was seen at the start, if no tensor of the model has changed since."""
+        if self.state is None or start.state is None:
+            return
+        (places, values), (before, kept) = self.state, start.state
+        self.unchanged = places == before and all(map(torch.equal, values, kept))
+        if self.unchanged and "seen" in vars(start):
+            self.seen = start.seen
 
     @cached_property
     def seen(self) -> Seen:

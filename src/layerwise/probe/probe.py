@@ -37,8 +37,8 @@ class Probe:
 
     A look is due at the first call and at every multiple of `every`. The optimiser, norms and
     motion are read at every look. What costs more (groups ``balance``, ``features``, ``collapse``,
-    ``kernel``) is measured at the first and at `every` times 1, 2, 5, 10, 20, 50, 100, ..., three
-    in a factor of ten, unless `batch_every` says otherwise; ``scale`` at the first only.
+    ``classes``, ``kernel``) is measured at the first and at `every` times 1, 2, 5, 10, 20, 50, 100,
+    ..., three in a factor of ten, unless `batch_every` says otherwise; ``scale`` at the first only.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ class Probe:
         Steps between two looks at all that costs more; log-spaced by default.
     measures
         Groups of measures, of ``optimizer``, ``norms``, ``motion``, ``balance``, ``scale``,
-        ``features``, ``collapse``, ``kernel``. By default all that apply; `notes` says of the
-        others why they do not.
+        ``features``, ``collapse``, ``classes``, ``kernel``. By default all that apply; `notes` says
+        of the others why they do not.
     pairs
         Neighbouring layers, where the order of the layers is not known, as for
         `layerwise.networks.conserved_quantities`: ``[("fc1", "fc2", "relu")]``.
@@ -94,8 +94,9 @@ class Probe:
     they were; forward hooks of the user's own fire in them. Under data-parallel training one
     process may probe alone.
 
-    The tangent kernel is taken on 32 samples at most, and for more than 4 outputs estimated from 4
-    random combinations of them.
+    What construction saw counts for the first look too, where no parameter and no buffer has
+    changed in between. The tangent kernel is taken on 32 samples at most, and for more than 4
+    outputs estimated from 4 random combinations of them.
 
     Examples
     --------
@@ -131,6 +132,7 @@ class Probe:
         pairs: Sequence[Conserved | tuple[str, str, str]] | None = None,
         optimizer: Any = None,
         target_scale: float = 1.0,
+        class_counts: Sequence[int] | Mapping[int, int] | None = None,
         forward: Forward | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
@@ -144,7 +146,8 @@ class Probe:
         if not math.isfinite(target_scale) or target_scale <= 0:
             raise ValueError(f"target_scale must be positive and finite, got {target_scale!r}")
         names = (features,) if isinstance(features, str) else tuple(features or ())
-        groups = (measures,) if isinstance(measures, str) else tuple(measures or GROUPS)
+        usual = [group for group in GROUPS if group != "classes" or class_counts is not None]
+        groups = (measures,) if isinstance(measures, str) else tuple(measures or usual)
         need_groups(groups)
         self._every, self._batch_every = every, batch_every
         self._optimizer = optimizer
@@ -157,8 +160,8 @@ class Probe:
         self._memory: dict[str, Memory] = {}  # by the name of the measure
         model = unwrapped(model)
         with undisturbed(model):
-            self._scene = Scene.of(model, names, batch, forward, target_scale)
-            view = self._view(0)
+            self._scene = Scene.of(model, names, batch, forward, target_scale, class_counts)
+            view = View(self._scene, 0, settings=self._settings())
             if batch is not None:
                 _ = view.seen  # features that the model does not have are told before all else
             for group in groups:
@@ -170,9 +173,11 @@ class Probe:
                     if measures is not None or (group == "balance" and pairs is not None):
                         raise ValueError(f"{group}: {error}") from error
                     self._notes.append(f"{group}: {error}")
+            _ = view.state
+            self._start: View | None = view  # until the first look, which mostly sees the same
         self._config = self._scene.as_json() | {
             "conserved": {
-                item.name: item.rule
+                item.name: item.as_json(self._scene.layers)
                 for measure in self._measures
                 if isinstance(measure, Balance)
                 for item in measure.items
@@ -344,7 +349,11 @@ class Probe:
         return not rest and str(multiple).rstrip("0") in LEADING
 
     def _view(self, step: int) -> View:
-        return View(self._scene, step, first=not self._rows, settings=self._settings())
+        view = View(self._scene, step, first=not self._rows, settings=self._settings())
+        if self._start is not None and view.first:
+            view.take_over(self._start)
+        self._start = None
+        return view
 
     def _settings(self) -> Settings | None:
         if self._optimizer is None:

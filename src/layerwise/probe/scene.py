@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from layerwise.probe.subject import Forward, Subject
 
-__all__ = ["PENULTIMATE", "Scene", "layers_of", "targets_of"]
+__all__ = ["PENULTIMATE", "Scene", "counts_of", "layers_of", "targets_of"]
 
 PENULTIMATE = "penultimate"
 FULLY_SHARDED = "FullyShardedDataParallel"
@@ -34,6 +35,8 @@ class Scene:
         Name of the linear layer that makes the outputs, None if there is none.
     targets, labels
         Targets of the shape of the outputs; and the labels, if they are labels.
+    counts
+        Numbers of training samples of the classes, if they are known.
     """
 
     model: nn.Module
@@ -43,6 +46,7 @@ class Scene:
     head: str | None = None
     targets: Tensor | None = None
     labels: Tensor | None = None
+    counts: tuple[int, ...] | None = None
 
     @classmethod
     def of(
@@ -52,6 +56,7 @@ class Scene:
         batch: Any,
         forward: Forward | None,
         target_scale: float,
+        class_counts: Any = None,
     ) -> Scene:
         """Return the scene of a module, or raise a TypeError or ValueError that says what is wrong.
 
@@ -69,6 +74,8 @@ class Scene:
         if batch is None:
             if features:
                 raise ValueError("features are looked at on a batch: pass batch=")
+            if class_counts is not None:
+                raise ValueError("class_counts need labels: pass batch=(x, y)")
             return cls(model, trained)
         x, y = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
         subject = Subject(model, x, forward)
@@ -86,7 +93,10 @@ class Scene:
         if not features and head is not None:
             features = (PENULTIMATE,)
         targets, labels = (None, None) if y is None else targets_of(y, outputs, target_scale)
-        return cls(model, trained, subject, tuple(features), head, targets, labels)
+        if class_counts is not None and labels is None:
+            raise ValueError("class_counts need labels: pass batch=(x, y) with labels y (N,)")
+        counts = None if class_counts is None else counts_of(class_counts, targets.shape[1])
+        return cls(model, trained, subject, tuple(features), head, targets, labels, counts)
 
     @cached_property
     def layers(self) -> dict[str, str]:
@@ -104,6 +114,7 @@ class Scene:
             },
             "samples": None if self.subject is None else self.subject.samples,
             "classes": None if self.labels is None else self.targets.shape[1],
+            "class_counts": None if self.counts is None else list(self.counts),
             "features": list(self.features),
             "head": self.head,
         }
@@ -163,3 +174,45 @@ def targets_of(y: Any, outputs: Tensor, scale: float) -> tuple[Tensor, Tensor | 
             f"outputs, got {shapes}"
         )
     return y.reshape(outputs.shape).to(torch.promote_types(outputs.dtype, torch.float32)), None
+
+
+def counts_of(given: Any, classes: int) -> tuple[int, ...]:
+    """Return the number of samples of each class, from numbers in order or a mapping of labels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a class has no number, or what has one is no class, or it is no number of samples.
+
+    Examples
+    --------
+    >>> counts_of({1: 20, 0: 500}, 2)
+    (500, 20)
+    """
+    if isinstance(given, Mapping):
+        unknown = [label for label in given if label not in range(classes)]
+        missing = [label for label in range(classes) if label not in given]
+        if unknown or missing:
+            raise ValueError(
+                f"class_counts must count the labels 0 to {classes - 1}: unknown labels "
+                f"{unknown[:5]}, labels without a count {missing[:5]}"
+            )
+        given = [given[label] for label in range(classes)]
+    counts = given.tolist() if hasattr(given, "tolist") else given
+    if not isinstance(counts, list | tuple):
+        raise TypeError(
+            f"class_counts must be numbers in order or a mapping, got {type(given).__name__}"
+        )
+    if len(counts) != classes:
+        raise ValueError(
+            f"class_counts must have one number for each of the {classes} classes, got "
+            f"{len(counts)}"
+        )
+    wrong = {
+        label: count
+        for label, count in enumerate(counts)
+        if not isinstance(count, Real) or count < 0 or not float(count).is_integer()
+    }
+    if wrong:
+        raise ValueError(f"class_counts must be whole numbers, at least 0, got {wrong}")
+    return tuple(int(count) for count in counts)
