@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from layerwise import diagnosis, measures, networks, tasks, theory
+    from layerwise import diagnosis, integrations, measures, networks, tasks, theory
     from layerwise.diagnosis import diagnose
     from layerwise.networks import remedies
     from layerwise.probe import Probe
@@ -57,6 +57,7 @@ __all__ = [
     "diagnose",
     "diagnosis",
     "fit",
+    "integrations",
     "measures",
     "networks",
     "plot",
@@ -68,7 +69,7 @@ __all__ = [
     "time_to",
 ]
 
-_ROOMS = ("diagnosis", "measures", "networks", "tasks", "theory")
+_ROOMS = ("diagnosis", "integrations", "measures", "networks", "tasks", "theory")
 _HOMES = {
     "layerwise.theory": (
         "Deep",
