@@ -17,6 +17,8 @@ __all__ = ["main"]
 
 Numbers = tuple[float, ...]
 
+NAMED = 20  # runs of a folder that are named
+
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
@@ -247,24 +249,43 @@ class Diagnose:
     trace: Annotated[Path, tyro.conf.Positional]
     """Folder of a saved trace: of a probe, or of one run of a reproduction."""
     out: Path | None = None
-    """File to write the diagnosis in as JSON."""
+    """Folder for index.html and diagnosis.json (default: diagnosis/NAME, NAME as the trace's)."""
+    force: bool = False
+    """Write into a folder that holds other files or the diagnosis of another trace."""
 
     def run(self) -> None:
-        """Diagnose, print, save."""
+        """Diagnose, print, write the page."""
         from rich.console import Console
 
         from layerwise.diagnosis import diagnose
-        from layerwise.files import write_file
+        from layerwise.show import findings
         from layerwise.trace import Trace
 
-        found = diagnose(Trace.load(self.trace))
+        self._need_one_run()
+        trace = Trace.load(self.trace)
+        found = diagnose(trace)
         if found.findings:
             Console().print(found.table())
         print(f"findings: {len(found.findings)}; nothing found by: {', '.join(found.clear) or '–'}")
         for rule, why in found.not_judged.items():
             print(f"not judged: {rule}: {why}")
-        if self.out is not None:
-            print(f"written to {write_file(self.out, found.to_json().encode())}")
+        out = self.out or Path("diagnosis") / self.trace.resolve().name
+        page = findings.write(found, trace, out, name=str(self.trace), force=self.force)
+        print(f"\nThe report lies in {page.resolve()}")
+        print(f"(open it in a browser; the findings as data: {out / findings.RECORD_FILE})")
+
+    def _need_one_run(self) -> None:
+        """Raise a ValueError for a folder of several runs, and name them."""
+        from layerwise.trace import RECORD_FILE
+
+        inside = [*self.trace.glob(f"*/{RECORD_FILE}"), *self.trace.glob(f"*/*/{RECORD_FILE}")]
+        if inside and not (self.trace / RECORD_FILE).exists():
+            runs = sorted(str(record.parent.relative_to(self.trace)) for record in inside)
+            more = [f"and {len(runs) - NAMED} more"] if len(runs) > NAMED else []
+            raise ValueError(
+                f"{self.trace} is no run but holds {len(runs)}; diagnose one of them:\n"
+                + "\n".join(f"  {run}" for run in [*runs[:NAMED], *more])
+            )
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,17 @@
-"""The report in a real browser: headless Chromium, at the width of a desk and of a phone."""
+"""The pages in a real browser: headless Chromium, at the width of a desk and of a phone."""
 
 import os
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
+from layerwise.diagnosis import diagnose
 from layerwise.phenomena.base import Study
 from layerwise.phenomena.claim import Claim, Verdict
 from layerwise.phenomena.panel import Curve, Panel
+from layerwise.show import findings
 from layerwise.show.report import write
 from layerwise.trace import Provenance, Trace
 
@@ -90,20 +93,29 @@ def report(tmp_path_factory):
     return write([study], path, command=command)
 
 
-@pytest.fixture(params=[("desk", 1280, 900), ("phone", 390, 844)], ids=lambda param: param[0])
-def page(request, browser, report):
-    """Open the report, and fail if it asks for anything or complains."""
-    _, width, height = request.param
+SIZES = [("desk", 1280, 900), ("phone", 390, 844)]
+
+
+@contextmanager
+def opened(browser, path, size):
+    """Open a page, and fail if it asks for anything or complains."""
+    _, width, height = size
     tab = browser.new_page(viewport={"width": width, "height": height})
     asked, said = [], []
     tab.on("request", lambda r: asked.append(r.url))
     tab.on("console", lambda message: said.append(message.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.goto(report.as_uri())
+    tab.goto(path.as_uri())
     yield tab
     tab.close()
-    assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
+    assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
     assert said == []
+
+
+@pytest.fixture(params=SIZES, ids=lambda param: param[0])
+def page(request, browser, report):
+    with opened(browser, report, request.param) as tab:
+        yield tab
 
 
 def test_it_opens_and_asks_for_nothing(page):
@@ -125,13 +137,17 @@ def test_every_claim_is_seen_with_its_verdict(page):
         assert row.get_by_text("1.23 × 10⁻⁹").is_visible()
 
 
-def test_nothing_overflows(page):
+def assert_nothing_overflows(page):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     wider = (
         "e => e.getBoundingClientRect().right > innerWidth + 0.5 || e.scrollWidth > e.clientWidth"
     )
-    tables = page.locator("table, pre, figure")
+    tables = page.locator("table, pre, figure, article, dl")
     assert not any(element.evaluate(wider) for element in tables.all())
+
+
+def test_nothing_overflows(page):
+    assert_nothing_overflows(page)
 
 
 def test_every_figure_has_a_size_and_a_name(page):
@@ -167,3 +183,73 @@ def test_it_prints(page):
     assert row.evaluate("e => getComputedStyle(e).breakInside") == "avoid"
     figure = page.locator("figure").first
     assert figure.evaluate("e => getComputedStyle(e).breakInside") == "avoid"
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """Write the diagnosis of a run with long names that has memorised its data."""
+    steps = np.array([0, 50, 100, 250, 500, 1000])
+    once = np.where(steps, np.nan, 1420.0)
+    rise = 1 / (1 + np.exp(-(steps - 200) / 40))
+    series = {
+        "train_accuracy": rise,
+        "test_accuracy": 0.1 + rise / 10,
+        "layerwise/learning_rate": np.full(6, 1e-3),
+        "layerwise/weight_decay": np.full(6, 0.1),
+        "layerwise/decay_budget": 1e-4 * steps,
+        "layerwise/weight_to_target": once,
+        "layerwise/gamma_plus": once / 1419,
+        "layerwise/nc1/penultimate": 1 - rise / 2,
+        "layerwise/feature_distance/penultimate": rise / 2,
+    } | {
+        f"layerwise/motion/transformer.layers.{i}.self_attention.out_projection": rise / (i + 1)
+        for i in range(24)
+    }
+    config = {
+        "model": "TransformerWithALongName",
+        "parameters": 124_439_808,
+        "samples": 256,
+        "classes": 10,
+        "optimizer": {"kind": "AdamW"},
+        "notes": ["kernel: " + "a_very_long_name_of_something_" * 4],
+    }
+    origin = Provenance("probe", "optimiser steps", config=config, versions={"torch": "2.6.0"})
+    trace = Trace(steps, series, origin)
+    folder = tmp_path_factory.mktemp("diagnosis")
+    return findings.write(diagnose(trace), trace, folder, name="runs/a-run-with-a-long-name/trace")
+
+
+@pytest.fixture(params=SIZES, ids=lambda param: param[0])
+def diagnosis(request, browser, found):
+    with opened(browser, found, request.param) as tab:
+        yield tab
+
+
+def test_the_first_finding_is_on_the_first_screen(diagnosis):
+    first = diagnosis.locator("article").first
+    for seen in (
+        diagnosis.get_by_text("! 1 warning"),
+        first.get_by_role("heading", name="memorised and waiting"),
+        first.locator("p").first,
+        first.get_by_text("Forecast: step"),
+    ):
+        box = seen.bounding_box()
+        assert box["y"] + box["height"] <= diagnosis.viewport_size["height"]
+
+
+def test_nothing_overflows_on_the_page_of_a_diagnosis(diagnosis):
+    assert_nothing_overflows(diagnosis)
+    sizes = [figure.bounding_box() for figure in diagnosis.locator("figure svg").all()]
+    assert len(sizes) == 5
+    assert all(box["width"] > 300 and box["height"] > 200 for box in sizes)
+
+
+def test_the_page_of_a_diagnosis_is_legible_in_the_dark_and_prints(diagnosis):
+    colour = "e => getComputedStyle(e).color"
+    warning = diagnosis.locator("h3 .warning").first
+    assert warning.evaluate(colour) == "rgb(125, 82, 0)"
+    diagnosis.emulate_media(color_scheme="dark")
+    assert warning.evaluate(colour) == "rgb(240, 180, 64)"
+    assert diagnosis.locator("article p").first.evaluate(colour) == "rgb(230, 233, 237)"
+    diagnosis.emulate_media(media="print")
+    assert diagnosis.pdf(format="A4").startswith(b"%PDF")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from layerwise.phenomena.panel import Curve, Panel
+from layerwise.phenomena.panel import Curve, Mark, Panel
 from layerwise.show.band import band
 from layerwise.show.figures import draw, plot, svg
 from layerwise.trace import Provenance, Trace
@@ -275,3 +275,87 @@ def test_what_is_not_positive_has_no_place_on_a_logarithmic_axis():
     assert figure.axes[0].lines[0].get_ydata().tolist() == [2.0, 3.0]
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts == ["some", "none (no value)"]
+
+
+def test_a_clock_that_is_logarithmic_from_somewhere_keeps_its_start():
+    long = trace(np.array([0, 2, 30, 1000, 20000]))
+    figure = draw(panel(Curve("test", (long,), "accuracy"), log_from=2.0))
+    figure.draw_without_rendering()
+    ax = figure.axes[0]
+    assert ax.lines[0].get_xdata().tolist() == [0, 2, 30, 1000, 20000]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "10", "100", "1000", "10000"]
+    left, right = ax.get_xlim()
+    assert left < 0
+    assert right > 20000
+    place = ax.transData.transform
+    zero, two, twenty = (place((x, 0.5))[0] for x in (0, 2, 20))
+    assert place((1, 0.5))[0] == pytest.approx((zero + two) / 2)  # linear up to there
+    assert twenty - two == pytest.approx(place((200, 0.5))[0] - twenty)  # logarithmic beyond
+
+
+def test_marks_are_dotted_lines_with_their_intervals_and_stand_in_the_legend():
+    marks = (Mark("fitted", 10.0), Mark("forecast", 3000.0, 2000.0, 5000.0))
+    shown = panel(Curve("test", (trace(),), "accuracy"), marks=marks)
+    assert shown.alt == "A title: accuracy over steps; test, fitted, forecast. A caption."
+    figure = draw(shown)
+    ax = figure.axes[0]
+    curve, fitted, forecast = ax.lines
+    assert (list(fitted.get_xdata()), list(forecast.get_xdata())) == ([10, 10], [3000, 3000])
+    assert curve.get_linestyle() == "-"
+    assert fitted.is_dashed()
+    assert fitted._dash_pattern != forecast._dash_pattern
+    (span,) = ax.patches
+    box = span.get_extents().transformed(ax.transData.inverted())
+    assert (box.x0, box.x1) == pytest.approx((2000, 5000))
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ["test", "fitted", "forecast"]
+
+
+def probed(**series):
+    found = {"train_accuracy": np.linspace(0.1, 1.0, 5), "loss": np.ones(5)}
+    found |= {f"layerwise/motion/{i}": np.linspace(0, i, 5) for i in range(8)}
+    return trace(source="probe", **found | series)
+
+
+@pytest.fixture
+def pyplot():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    yield pyplot
+    pyplot.close("all")
+
+
+def test_a_probed_run_is_drawn_as_its_dashboard(pyplot):
+    class Probe:
+        def trace(self):
+            return probed(train_loss=np.ones(5), skill_less=np.ones(5))
+
+    for thing in (Probe(), Probe().trace()):
+        axes = plot(thing)
+        assert axes.shape == (1, 3)
+        titles = [ax.get_title(loc="left") for ax in axes.flat]
+        assert titles == ["Accuracy", "Loss", "How far each layer has moved"]
+        texts = [text.get_text() for text in axes[0, 2].get_legend().get_texts()]
+        assert texts == ["7", "6", "4 between them (median, range)", "1", "0"]
+        assert {ax.figure for ax in axes.flat} == {axes[0, 0].figure}
+        axes[0, 0].figure.draw_without_rendering()
+
+
+def test_places_of_the_dashboard_without_a_panel_are_empty(pyplot):
+    axes = plot(probed(train_loss=np.ones(5), **{"layerwise/rank/f": np.ones(5)}))
+    assert axes.shape == (2, 3)
+    assert [ax.axison for ax in axes.flat] == [True] * 4 + [False] * 2
+
+
+def test_what_is_asked_of_a_probed_run_is_drawn_as_ever(pyplot):
+    assert plot(probed(), quantity="loss", ax=axes()).get_ylabel() == "loss"
+    assert plot(probed(), ax=axes()).get_ylabel() == "loss"
+    assert plot(probed(), label="mine").get_ylabel() == "loss"
+    assert plot(probed(), log_x=True).get_xscale() == "log"
+    assert len(plot(probed(), probed()).lines) == 2
+    assert plot(trace(source="probe", gradient=np.ones(5))).get_ylabel() == "gradient"
+    several = trace(source="probe", train_accuracy=np.ones(5), test_accuracy=np.ones(5))
+    with pytest.raises(ValueError, match=r"which quantity\?.*known: test_accuracy, train_accuracy"):
+        plot(several, several)
+    with pytest.raises(KeyError, match="did you mean 'loss'"):
+        plot(probed(), quantity="los")

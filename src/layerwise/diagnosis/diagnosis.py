@@ -66,7 +66,9 @@ class Diagnosis:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table("finding", "what, and what it rests on", "what to try", show_lines=True)
+        table = Table(show_lines=True)
+        for heading in ("finding", "what, and what it rests on", "what to try"):
+            table.add_column(heading, overflow="fold")  # a call is never cut
         for finding in self.findings:
             head = f"{finding.severity}: {finding.rule}\nconfidence {finding.confidence}"
             cells = head, "\n".join(_grounds(finding)), "\n".join(_tries(finding))

@@ -12,6 +12,7 @@ __all__ = [
     "Boundary",
     "Curve",
     "Map",
+    "Mark",
     "Panel",
     "Shown",
     "Table",
@@ -34,6 +35,16 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """An instant on the clock of a panel, with the ends of its interval if it has one."""
+
+    label: str
+    at: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
 class Panel:
     """A small figure: curves on one pair of axes, and the sentence that says what to see."""
 
@@ -46,11 +57,13 @@ class Panel:
     log_y: bool = False
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
+    log_from: float | None = None  # the clock is linear up to here: a start at 0 has a place then
+    marks: tuple[Mark, ...] = ()
 
     @property
     def alt(self) -> str:
         """What a reader hears who cannot see it."""
-        lines = ", ".join(curve.label for curve in self.curves)
+        lines = ", ".join(one.label for one in (*self.curves, *self.marks))
         return f"{self.title}: {self.y} over {self.x}; {lines}. {self.caption}"
 
 

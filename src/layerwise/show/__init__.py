@@ -1,1 +1,1 @@
-"""What a trace looks like: figures, and the report that gathers them on one page."""
+"""What a trace looks like: figures, and the pages that gather them."""

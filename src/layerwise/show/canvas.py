@@ -21,6 +21,7 @@ __all__ = [
     "INK",
     "MARKERS",
     "PALETTE",
+    "SIZE",
     "SMALL",
     "TEXT",
     "canvas",
@@ -29,6 +30,7 @@ __all__ = [
     "log_ticks",
     "matplotlib",
     "plain",
+    "start_ticks",
     "styled",
 ]
 
@@ -94,6 +96,17 @@ def log_ticks(axis: Axis, limits: tuple[float, float]) -> None:
     axis.set_minor_formatter(ticker.NullFormatter())
 
 
+def start_ticks(axis: Axis, start: float, end: float) -> None:
+    """Put ticks at 0 and, from `start` on, as `log_ticks` does; the axis ends soon after `end`."""
+    from matplotlib import ticker
+
+    axis.set_view_interval(-0.2 * start, 1.2 * end, ignore=True)
+    places = ticker.LogLocator(subs=(1.0,) if end / start > 30 else (1.0, 2.0, 5.0), numticks=7)
+    axis.set_ticks([0.0, *(x for x in places.tick_values(start, end) if start <= x <= end)])
+    axis.set_major_formatter(ticker.FuncFormatter(plain))
+    axis.set_minor_locator(ticker.NullLocator())
+
+
 def legend(figure: Figure, marks: Sequence[Any], texts: Sequence[str]) -> None:
     """Put the legend above the axes, where it covers nothing, in as few rows as it fits in."""
     labels = [textwrap.fill(text, 44) for text in texts]
@@ -118,7 +131,7 @@ def legend(figure: Figure, marks: Sequence[Any], texts: Sequence[str]) -> None:
 
 def plain(value: float, _: int | None = None) -> str:
     """Write a tick in full where that is short: a small exponent is hard to read on a phone."""
-    if 1e-3 <= value < 1e5:
+    if value == 0 or 1e-3 <= value < 1e5:
         return f"{value:g}"
     mantissa, exponent = f"{value:.0e}".split("e")
     power = rf"10^{{{int(exponent)}}}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import count
+from itertools import count, cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from layerwise.show.canvas import (
     legend,
     log_ticks,
     plain,
+    start_ticks,
     styled,
 )
 
@@ -28,24 +29,37 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from layerwise.phenomena.panel import Curve, Panel
+    from layerwise.phenomena.panel import Curve, Mark, Panel
 
-__all__ = ["draw_curves", "visible"]
+__all__ = ["curves_on", "draw_curves", "visible"]
 
 Floats = npt.NDArray[np.float64]
 
 MANY_SETTINGS = 10  # more of them get no tick of their own
 FEW_TWINS = 2  # more theory curves beside measured ones are not listed one by one
+DOTS = ((1.0, 1.0), (1.0, 2.5), (4.0, 1.5, 1.0, 1.5))  # of marks
 
 
 def draw_curves(panel: Panel) -> Figure:
     """Return `panel` as a small figure; its title and caption are left to the page around it.
 
+    Drawn and refused as by `curves_on`.
+    """
+    with styled():
+        figure = canvas()
+        legend(figure, *curves_on(figure.add_subplot(), panel))
+    return figure
+
+
+def curves_on(ax: Axes, panel: Panel) -> tuple[list[Any], list[str]]:
+    """Draw `panel` on `ax`, and return what a legend shows of it and its texts.
+
     Several seeds are drawn as their median and a band from the least to the greatest, see `band`.
     A theory curve is dashed and takes the colour of the measured curve with the same stem (the
     label up to the first comma, colon or bracket), or of the only other curve. What is not positive
-    has no place on a logarithmic axis: a clock that begins at 0 loses its start. A curve without
-    any value is a result too: the legend says so.
+    has no place on a logarithmic axis: a clock that begins at 0 loses its start, unless the panel
+    says from where on it is logarithmic. A curve without any value is a result too: the legend says
+    so. A mark is a dotted line, its interval a band behind the curves.
 
     Raises
     ------
@@ -57,17 +71,15 @@ def draw_curves(panel: Panel) -> Figure:
     if not panel.curves:
         raise ValueError(f"panel {panel.title!r} has no curve")
     bands = [_band_of(curve, panel) for curve in panel.curves]
-    with styled():
-        figure = canvas()
-        ax = figure.add_subplot()
-        looks = _looks(panel.curves)
-        marks = [
-            _draw_curve(ax, curve, seeds, look)
-            for curve, seeds, look in zip(panel.curves, bands, looks, strict=True)
-        ]
-        _dress(ax, panel, bands)
-        legend(figure, *_entries(panel.curves, bands, marks))
-    return figure
+    looks = _looks(panel.curves)
+    shown = [
+        _draw_curve(ax, curve, seeds, look)
+        for curve, seeds, look in zip(panel.curves, bands, looks, strict=True)
+    ]
+    events = [_draw_mark(ax, mark, dots) for mark, dots in zip(panel.marks, cycle(DOTS))]
+    _dress(ax, panel, bands)
+    entries, texts = _entries(panel.curves, bands, shown)
+    return [*entries, *events], [*texts, *(mark.label for mark in panel.marks)]
 
 
 def visible(clock: Any, values: Any, *, log: bool) -> tuple[Any, Any]:
@@ -79,7 +91,7 @@ def visible(clock: Any, values: Any, *, log: bool) -> tuple[Any, Any]:
 def _band_of(curve: Curve, panel: Panel) -> Band:
     seeds = band(curve.traces, curve.quantity, points=curve.points)
     columns = np.stack([seeds.median, seeds.low, seeds.high], axis=1)
-    x, columns = visible(seeds.x, columns, log=panel.log_x)
+    x, columns = visible(seeds.x, columns, log=panel.log_x and panel.log_from is None)
     if panel.log_y:  # what is not positive has no place either
         x, columns = x[columns[:, 0] > 0], columns[columns[:, 0] > 0]
         columns = np.where(columns > 0, columns, np.nan)
@@ -130,10 +142,19 @@ def _draw_curve(ax: Axes, curve: Curve, seeds: Band, look: dict[str, Any]) -> An
     return ax.plot(seeds.x, seeds.median, markevery=(start, 0.28), **look)[0]
 
 
+def _draw_mark(ax: Axes, mark: Mark, dots: tuple[float, ...]) -> Any:
+    """Draw `mark` and return what the legend shows of it."""
+    if mark.low is not None and mark.high is not None:
+        ax.axvspan(mark.low, mark.high, color=INK, alpha=0.1, linewidth=0, zorder=0.5)
+    return ax.axvline(mark.at, color=INK, linewidth=1.6, linestyle=(0, dots))
+
+
 def _dress(ax: Axes, panel: Panel, bands: Sequence[Band]) -> None:
     some = any(len(seeds.x) for seeds in bands)  # an empty axis has no logarithm
     log_x, log_y = panel.log_x and some, panel.log_y and some
-    if log_x:
+    if log_x and panel.log_from is not None:
+        ax.set_xscale("symlog", linthresh=panel.log_from, linscale=0.4)
+    elif log_x:
         ax.set_xscale("log")
     settings = [b.x for b, curve in zip(bands, panel.curves, strict=True) if curve.points]
     if log_y:
@@ -145,6 +166,10 @@ def _dress(ax: Axes, panel: Panel, bands: Sequence[Band]) -> None:
     distinct = np.unique(np.concatenate(settings)) if settings else np.empty(0)
     if 0 < len(distinct) <= MANY_SETTINGS:
         _setting_ticks(ax, distinct, log=log_x)
+    elif log_x and panel.log_from is not None:
+        ends = [seeds.x[-1] for seeds in bands if len(seeds.x)]
+        ends += [mark.at if mark.high is None else mark.high for mark in panel.marks]
+        start_ticks(ax.xaxis, panel.log_from, max(ends))
     elif log_x:
         log_ticks(ax.xaxis, ax.get_xlim())
     if log_y:

@@ -9,10 +9,12 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from layerwise.phenomena.panel import Map, Panel, Shown
-from layerwise.show.canvas import INK, PALETTE, matplotlib, styled
-from layerwise.show.curves import draw_curves, visible
+from layerwise.show.canvas import INK, PALETTE, SIZE, SMALL, TEXT, matplotlib, styled
+from layerwise.show.curves import curves_on, draw_curves, visible
+from layerwise.show.dashboard import dashboard
 from layerwise.show.maps import draw_map
 from layerwise.show.tiles import draw_tiles
 from layerwise.trace import Trace
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["draw", "plot", "svg"]
 
 DOTS = 200  # per inch, of what has too many parts to be drawn as lines
+ACROSS = 3  # panels of a dashboard in one row
 HANDFUL = 6  # components of one series that are labelled one by one
 
 
@@ -33,8 +36,11 @@ def plot(
     ax: Axes | None = None,
     log_x: bool = False,
     label: str | Sequence[str] | None = None,
-) -> Axes:
+) -> Axes | npt.NDArray[np.object_]:
     """Draw one quantity of some traces over their clock; return the axes.
+
+    A single trace of a probe, with nothing else said, is drawn as its dashboard: a grid of panels
+    in one figure, whose axes are returned as an array, see `layerwise.show.dashboard.dashboard`.
 
     Parameters
     ----------
@@ -75,6 +81,11 @@ def plot(
     if not traces:
         raise ValueError("there is nothing to plot: give at least one trace")
     labels = _labels(traces, label)
+    alone = len(traces) == 1 and traces[0].provenance.source == "probe"
+    if alone and quantity is None and ax is None and label is None and not log_x:
+        panels = dashboard(traces[0])
+        if panels:
+            return _grid(panels)
     name = _default_quantity(traces[0]) if quantity is None else quantity
     series = [trace[name] for trace in traces]  # an unknown name fails before a figure is made
     matplotlib()
@@ -107,6 +118,25 @@ def plot(
     if len(ax.lines) > 1 or label is not None:
         ax.legend()
     return ax
+
+
+def _grid(panels: Sequence[Panel]) -> npt.NDArray[np.object_]:
+    """Draw panels side by side, as many as fit on a page; return their axes, unused ones hidden."""
+    matplotlib()
+    from matplotlib import pyplot
+
+    across = min(ACROSS, len(panels))
+    down = -(-len(panels) // across)
+    with styled():
+        size = (SIZE[0] * across, SIZE[1] * down)
+        _, axes = pyplot.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
+        for ax, panel in zip(axes.flat, panels, strict=False):
+            marks, texts = curves_on(ax, panel)
+            ax.set_title(panel.title, loc="left", fontsize=TEXT, fontweight="bold", color=INK)
+            ax.legend(marks, texts, fontsize=SMALL - 2, labelcolor=INK, framealpha=0.6)
+        for ax in axes.flat[len(panels) :]:
+            ax.set_axis_off()
+    return axes
 
 
 def draw(panel: Shown) -> Figure:

@@ -1,67 +1,24 @@
-"""The report: one self-contained HTML page that says what was run, what came out and whether.
-
-The page asks nothing of the network and runs no script: figures, style and icon are in the file.
-"""
+"""The report: one self-contained HTML page that says what was run, what came out and whether."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
-from importlib import resources
 from pathlib import Path
 from string import Template
 
 from layerwise.files import write_file
 from layerwise.phenomena.base import Study
 from layerwise.phenomena.claim import Claim, Verdict
-from layerwise.phenomena.panel import Shown, Table
-from layerwise.show.figures import draw, svg
-from layerwise.theory.sources import POSITION, SOFTWARE
+from layerwise.phenomena.panel import Table
+from layerwise.show.number import number
+from layerwise.show.page import figure, page, pairs
 
-__all__ = ["number", "write"]
+__all__ = ["write"]
 
 # Verdicts are told by word and symbol; colour only repeats them.
 SYMBOLS = {Verdict.SUPPORTED: "✓", Verdict.REFUTED: "✗", Verdict.UNDECIDED: "?"}
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-PAGE = Template("""\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>$title</title>
-<link rel="icon" href="$icon">
-<style>
-$style</style>
-</head>
-<body>
-<main>
-<h1>$title</h1>
-$leads
-$sections
-<section class="short" aria-labelledby="reproduce">
-<h2 id="reproduce">Reproduce</h2>
-<p>This page is made by</p>
-<pre><code>$command</code></pre>
-<p>with these versions:</p>
-$versions
-</section>
-<section class="short" aria-labelledby="cite">
-<h2 id="cite">Cite</h2>
-<p>The software:</p>
-<pre><code>$software</code></pre>
-<p>The paper whose claims are tested
-(<a href="https://arxiv.org/abs/2502.21009">arXiv 2502.21009</a>):</p>
-<pre><code>$paper</code></pre>
-</section>
-</main>
-</body>
-</html>
-""")
 
 LEAD = Template("""\
 <section class="lead short" aria-labelledby="lead-$name">
@@ -111,14 +68,6 @@ $rows
 <p class="small">$caption</p>
 """)
 
-FIGURE = Template("""\
-<figure>
-<h3>$title</h3>
-$svg
-<figcaption>$caption</figcaption>
-</figure>
-""")
-
 CLAIM = Template("""\
 <tr id="$id">
 <td class="verdict $verdict">$symbol $verdict</td>
@@ -128,11 +77,6 @@ CLAIM = Template("""\
 <td class="number" data-label="Seeds">$seeds</td>
 </tr>
 """)
-
-ICON = (
-    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
-    "%3Cpath d='M1 13C9 13 7 3 15 3' fill='none' stroke='%230072B2' stroke-width='3'/%3E%3C/svg%3E"
-)
 
 
 def write(studies: Sequence[Study], path: Path, *, command: str) -> Path:
@@ -149,45 +93,21 @@ def write(studies: Sequence[Study], path: Path, *, command: str) -> Path:
     names = [study.name for study in studies]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"a report needs studies with different names, got {names or 'none'}")
-    page = _page(studies, command)
+    text = _page(studies, command)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return write_file(path, page.encode())
-
-
-def number(value: float | None) -> str:
-    """Write `value` with three significant digits; a dash where there is none.
-
-    Examples
-    --------
-    >>> [number(x) for x in (None, 0.0, 0.12345, 1234.5, 1.26e-9, -2.0, float("inf"))]
-    ['–', '0', '0.123', '1,230', '1.26 × 10⁻⁹', '−2', '∞']
-    """
-    if value is None or math.isnan(value):
-        return "–"
-    if value < 0:
-        return f"−{number(-value)}"
-    if math.isinf(value):
-        return "∞"
-    mantissa, exponent = f"{value:.2e}".split("e")
-    if -4 < int(exponent) < 6:
-        return f"{float(f'{abs(value):.3g}'):,g}"
-    return f"{float(mantissa):g} × 10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    return write_file(path, text.encode())
 
 
 def _page(studies: Sequence[Study], command: str) -> str:
     # The title of a single study stands right above already.
     headings = [study.title for study in studies] if len(studies) > 1 else ["Figures and claims"]
     sections = map(_section, studies, headings)
-    return PAGE.substitute(
-        title="Layerwise linear models beside real networks",
-        icon=ICON,
-        style=(resources.files("layerwise.show") / "style.css").read_text(encoding="utf-8"),
-        leads="\n".join(_lead(study) for study in studies),
-        sections="\n".join(sections),
-        command=escape(command),
-        versions=_pairs(_versions(studies), "Package", "Version"),
-        software=escape(SOFTWARE),
-        paper=escape(POSITION),
+    return page(
+        "Layerwise linear models beside real networks",
+        "\n".join([*map(_lead, studies), *sections]),
+        command=command,
+        versions=_versions(studies),
+        role="The paper whose claims are tested",
     )
 
 
@@ -213,7 +133,7 @@ def _lead(study: Study) -> str:
 
 def _section(study: Study, heading: str) -> str:
     figures = (
-        _figure(panel, prefix=f"{study.name}-{i}") for i, panel in enumerate(study.panels, start=1)
+        figure(panel, prefix=f"{study.name}-{i}") for i, panel in enumerate(study.panels, start=1)
     )
     return SECTION.substitute(
         name=escape(study.name),
@@ -221,15 +141,7 @@ def _section(study: Study, heading: str) -> str:
         figures="".join(figures),
         tables="".join(_table(table) for table in study.tables),
         claims="".join(_claim(claim) for claim in study.claims),
-        settings=_pairs(study.settings, "Setting", "Value"),
-    )
-
-
-def _figure(panel: Shown, *, prefix: str) -> str:
-    return FIGURE.substitute(
-        svg=svg(draw(panel), prefix=prefix, alt=panel.alt),
-        title=escape(panel.title),
-        caption=escape(panel.caption),
+        settings=pairs(study.settings, "Setting", "Value"),
     )
 
 
@@ -267,15 +179,6 @@ def _interval(ends: tuple[float | None, float | None]) -> str:
     if not any(end is not None and math.isfinite(end) for end in ends):
         return ""
     return f' <span class="small">[{number(ends[0])}, {number(ends[1])}]</span>'
-
-
-def _pairs(pairs: Mapping[str, str], left: str, right: str) -> str:
-    rows = (
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
-        for name, value in pairs.items()
-    )
-    head = f'<thead><tr><th scope="col">{left}</th><th scope="col">{right}</th></tr></thead>'
-    return "\n".join(['<table class="pairs">', head, "<tbody>", *rows, "</tbody>", "</table>"])
 
 
 def _versions(studies: Iterable[Study]) -> dict[str, str]:
