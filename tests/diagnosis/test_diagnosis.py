@@ -46,7 +46,7 @@ def test_it_is_plain_json():
     found = lw.diagnose(made(MIXED, optimizer=SGD))
     read = json.loads(found.to_json())
     assert read == found.as_json()
-    assert [one["confidence"] for one in read["findings"]] == ["high", "low", "medium"]
+    assert [one["confidence"] for one in read["findings"]] == ["high", "medium", "medium"]
     assert read["findings"][2]["evidence"]["nc3"] is None  # not measured
     remedy = read["findings"][1]["remedies"][0]
     assert remedy["predicted"]["weight_to_target"] == pytest.approx(3.0)

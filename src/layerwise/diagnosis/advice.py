@@ -31,7 +31,7 @@ from typing import Final
 from layerwise.measures import gamma_plus, weight_to_target
 from layerwise.names import nearest
 
-__all__ = ["SCALES", "Remedy", "balanced", "decayed", "scale_to", "scaled"]
+__all__ = ["SCALES", "Remedy", "balanced", "decayed", "scale_to", "scaled", "stopped"]
 
 SCALES: Final = ("scale_weights", "scale_output", "scale_input", "scale_targets")
 
@@ -43,9 +43,9 @@ class Remedy:
     Attributes
     ----------
     name
-        A function of `layerwise.remedies`.
+        A function of `layerwise.remedies`, or ``"stop"``.
     call
-        How to call it.
+        How to call it; of a stop, when.
     effect
         What it does, in words.
     predicted
@@ -201,6 +201,22 @@ def decayed(decay: float, factor: float) -> Remedy:
         f"what decay has still to shrink takes {1 / factor:.3g} times as many steps",
         {"steps": 1 / factor},
         keeps_function=True,
+    )
+
+
+def stopped(step: float, accuracy: float) -> Remedy:
+    """Return what it does to stop at a step, of which the test accuracy is known.
+
+    Examples
+    --------
+    >>> stopped(300.0, 0.81).effect
+    'the test accuracy stays at 0.81'
+    """
+    return Remedy(
+        "stop",
+        f"stop at step {step:g}",
+        f"the test accuracy stays at {accuracy:.2g}",
+        {"test_accuracy": accuracy},
     )
 
 

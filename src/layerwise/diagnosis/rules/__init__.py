@@ -9,6 +9,7 @@ from layerwise.diagnosis.finding import Finding
 from layerwise.diagnosis.rules.balance import broken_conservation, idle_layer, lazy_by_imbalance
 from layerwise.diagnosis.rules.collapse import minority_collapse, not_yet_collapsed, rank_too_low
 from layerwise.diagnosis.rules.grokking import decay_too_weak, memorised_and_waiting
+from layerwise.diagnosis.rules.noise import fits_noise
 from layerwise.diagnosis.rules.scale import lazy_by_scale
 from layerwise.diagnosis.rules.stages import stages
 from layerwise.trace import Trace
@@ -24,6 +25,7 @@ RULES: Final[tuple[Rule, ...]] = (
     lazy_by_imbalance,
     memorised_and_waiting,
     decay_too_weak,
+    fits_noise,
     rank_too_low,
     minority_collapse,
     not_yet_collapsed,

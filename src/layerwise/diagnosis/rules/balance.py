@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from itertools import permutations
+from collections.abc import Mapping
 from typing import Final
 
 from layerwise.diagnosis.advice import balanced
 from layerwise.diagnosis.evidence import (
     adam_free,
     all_of,
+    config,
     first,
     known,
     last,
+    moved,
     optimizer,
     plain_descent,
+    still,
 )
 from layerwise.diagnosis.finding import Finding, NotJudged, Premise
-from layerwise.diagnosis.rules.scale import UNEVEN, moved, still
 from layerwise.trace import Trace
 
 __all__ = ["broken_conservation", "idle_layer", "lazy_by_imbalance"]
@@ -25,6 +27,8 @@ __all__ = ["broken_conservation", "idle_layer", "lazy_by_imbalance"]
 # r^2 = (share r)^2 + (1 - share^2) r^2 of the weight-to-target ratio r: imbalance is the larger
 # part of it from here on.
 SHARE: Final = 1 / math.sqrt(2)
+# Relative motions of a pair of weights a, b are as 1/a^2 to 1/b^2: squares ten to one apart.
+UNEVEN: Final = 0.1
 KEPT: Final = 0.1  # drift of the imbalance, of all squared weights, up to which it counts as kept
 NONE: Final = 1e-6  # relative motion: some roundings of float32
 DISCRETE: Final = 1e-4  # by which (1 - lr decay)^steps may differ from the exponential, relatively
@@ -35,36 +39,40 @@ FLOOR: Final = 0.01  # drift that is no fault: small CNNs under descent kept the
 
 
 def lazy_by_imbalance(trace: Trace) -> Finding | None:
-    """Find two layers of which the larger one stays and the smaller one alone does the work.
+    """Find layers that are much larger than those they feed, or are fed by, and therefore stay.
 
-    In a pair of weights relative motions are as the inverse squares. A late layer that is larger
-    (upstream) makes a ReLU network learn features all the same: then they move.
+    In a pair of weights relative motions are as the inverse squares: the smaller side alone does
+    the work. The sides are those of a conserved quantity, the weights that write some hidden units
+    and those that read them. A late layer that is larger (upstream) makes a ReLU network learn
+    features all the same: then they move.
     """
     shares, motions = all_of(trace, "balance_share"), all_of(trace, "motion")
     if not shares or not motions:
         raise NotJudged("needs the series balance_share/P and motion/L of two layers")
     stayed = still(trace)
     found = []
-    for early, late in permutations(motions, 2):
-        pair = f"{early}-{late}"
-        if pair not in shares:
-            continue
-        share = first(trace, shares[pair])
+    for name, series in shares.items():
+        share = first(trace, series)
+        early, late = _sides(trace, name, motions)
         heavy, light = (late, early) if share > 0 else (early, late)
-        slow, fast = last(trace, motions[heavy]), last(trace, motions[light])
-        if abs(share) >= SHARE and slow < UNEVEN * fast:
-            found.append((slow / fast, pair, share, heavy, light))
+        if abs(share) < SHARE or not heavy or not light:
+            continue
+        slow = max(last(trace, motions[layer]) for layer in heavy)
+        fast = max(last(trace, motions[layer]) for layer in light)
+        if slow < UNEVEN * fast:
+            found.append((slow / fast, name, share, heavy, light))
     if not found or stayed.holds is False:
         return None
-    ratio, pair, share, heavy, light = min(found)
-    drift = last(trace, f"balance_drift/{pair}")
+    ratio, name, share, heavy, light = min(found)
+    drift = last(trace, f"balance_drift/{name}")
     where = "later" if share > 0 else "earlier"
     evidence = {"balance_share": share, "motion_ratio": ratio, "balance_drift": drift}
     return Finding(
         "lazy by imbalance",
         "warning",
-        f"Of {pair} the {where} layer {heavy} is much the larger one and hardly moves; {light} "
-        "alone fits the data, with the features that the start happens to have.",
+        f"Of {name} the {where} side, {', '.join(heavy)}, is much the larger one and hardly moves; "
+        f"{', '.join(light)} alone fits the data, with the features that the start happens to "
+        "have.",
         evidence | moved(trace),
         (
             stayed,
@@ -79,11 +87,18 @@ def lazy_by_imbalance(trace: Trace) -> Finding | None:
     )
 
 
+def _sides(trace: Trace, name: str, motions: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the layers that write and those that read what a conserved quantity is made of."""
+    quantity = (config(trace, "conserved") or {}).get(name, {})
+    early, late = quantity.get("writers", ()), quantity.get("readers", ())
+    return [one for one in early if one in motions], [one for one in late if one in motions]
+
+
 def idle_layer(trace: Trace) -> Finding | None:
     """Find a layer that gets no gradient, or one that runs away from its neighbour.
 
-    A layer that moved exactly as decay moves it counts as one without a gradient; where decay has
-    done much, one that learned a thousandth of its size looks the same.
+    A layer that moved and shrank exactly as decay does it counts as one without a gradient; where
+    decay has done much, one that learned a thousandth of its size looks the same.
     """
     motions = all_of(trace, "motion")
     if len(motions) < 2:
@@ -92,10 +107,11 @@ def idle_layer(trace: Trace) -> Finding | None:
     tau = last(trace, "decay_budget") if known(trace, "decay_budget") else 0.0
     decayed = -math.expm1(-tau)
     path = {layer: last(trace, name) for layer, name in motions.items()}
+    left = {layer: last(trace, name) / first(trace, name) for layer, name in _norms(trace).items()}
     dead = [
         layer
         for layer, motion in path.items()
-        if abs(motion - decayed) <= NONE + DISCRETE * decayed
+        if _near(motion, decayed) and _near(left.get(layer, 1 - decayed), 1 - decayed)
     ]
     works = len(dead) < len(path) and max(path.values()) > decayed + MOVED
     if dead and works:
@@ -132,20 +148,29 @@ def idle_layer(trace: Trace) -> Finding | None:
     )
 
 
+def _norms(trace: Trace) -> dict[str, str]:
+    return {layer: name for layer, name in all_of(trace, "norm").items() if first(trace, name) > 0}
+
+
+def _near(value: float, expected: float) -> bool:
+    return abs(value - expected) <= NONE + DISCRETE * expected
+
+
 def broken_conservation(trace: Trace) -> Finding | None:
     """Find an imbalance that moved by more than step size and decay explain.
 
     A step of plain descent moves it by at most ``lr^2`` times the squared gradients, which the
-    probe adds up. Without that bound, under momentum, only a drift of a tenth is told.
+    probe adds up. Without that bound, where the probe saw no gradients, only a drift of a tenth is
+    told.
     """
     drifts = all_of(trace, "balance_drift")
     if not drifts:
         raise NotJudged("needs the series balance_drift/P: nothing is known to be conserved")
-    kind = optimizer(trace).get("kind")
-    if kind is None:
+    plain = plain_descent(trace)
+    if plain.holds is None:
         raise NotJudged("needs the optimiser: without it decay is not told from a fault")
-    if kind not in ("SGD", "Descent"):
-        raise NotJudged(f"{kind} conserves no imbalance, whatever its step size")
+    if not plain.holds:
+        raise NotJudged(f"{plain.seen}, conserves no imbalance, whatever its step size")
     bounds = all_of(trace, "balance_allowed")
     allowed = {
         pair: STEPS * last(trace, bounds[pair]) + FLOOR if pair in bounds else KEPT
@@ -164,7 +189,6 @@ def broken_conservation(trace: Trace) -> Finding | None:
         "clipping, rates that differ by layer, a norm or a tie the probe does not know, a rewrite.",
         {"balance_drift": drift, "allowed": allowed[worst]},
         (
-            plain_descent(trace),
             Premise(
                 "the work of finite steps is known",
                 worst in bounds,

@@ -34,6 +34,8 @@ NC3: Final = 0.05
 BUDGET: Final = 2.0
 MOST: Final = 10.0  # times the decay: more would be another run
 WAITED: Final = 3.0  # times the predicted step of a class, before it counts as never learned
+MINOR: Final = 0.5  # of the samples of the largest class: a minority has no more
+NAMED: Final = 10  # of the classes that are lost
 
 
 def rank_too_low(trace: Trace) -> Finding | None:
@@ -137,42 +139,64 @@ def minority_collapse(trace: Trace) -> Finding | None:
     ``1/sqrt(n_c)``. So classes in the order of their size are learned up to some size, and those
     below are never. A class that should have been learned long ago bounds ``N c``.
 
-    Series of the user's own: ``class_accuracy/NAME`` (train) and ``class_count/NAME``.
+    Accuracies are those of a probe that knows the class_counts, or series of the user's own:
+    ``class_accuracy/NAME`` (train) and ``class_count/NAME``.
     """
-    accuracies, counts = all_of(trace, "class_accuracy"), all_of(trace, "class_count")
-    names = [name for name in accuracies if name in counts]
+    accuracies = all_of(trace, "class_accuracy")
+    size = {str(k): float(n) for k, n in enumerate(config(trace, "class_counts") or ())}
+    size |= {name: last(trace, series) for name, series in all_of(trace, "class_count").items()}
+    names = [name for name in accuracies if name in size]
     if len(names) < 2:
-        raise NotJudged("needs the series class_accuracy/NAME and class_count/NAME of each class")
-    size = {name: last(trace, counts[name]) for name in names}
+        raise NotJudged(
+            "needs class_counts= of the probe and labels in its batch, or the series "
+            "class_accuracy/NAME and class_count/NAME of each class"
+        )
     learned = [name for name in names if last(trace, accuracies[name]) >= HALF]
     missed = [name for name in names if name not in learned]
     if not learned or not missed:
         return None
-    largest = max(learned, key=size.__getitem__)
-    steps, values = curve(trace, accuracies[largest])
-    time = float(crossing_time(steps, values, HALF)) if values[0] < HALF else float(steps[0])
-    due = {name: time * math.sqrt(size[largest] / size[name]) for name in missed}
-    now = float(trace.clock[-1])
-    lost = [name for name in missed if size[name] > 0 and now >= WAITED * due[name]]
+    times = {name: _learned_at(trace, accuracies[name]) for name in learned}
+    timed = [name for name in learned if times[name] > 0]
+    if not timed:
+        return None
+    largest = max(timed, key=size.__getitem__)
+    due = {
+        name: times[largest] * math.sqrt(size[largest] / size[name])
+        for name in missed
+        if size[name] > 0
+    }
+    seen = {name: curve(trace, accuracies[name])[0][-1] for name in due}
+    small = [name for name in due if size[name] <= MINOR * size[largest]]
+    lost = [name for name in small if seen[name] >= WAITED * due[name]]
     if not lost:
         return None
     least = min(size[name] for name in learned)
     smallest, greatest = min(size[name] for name in lost), max(size[name] for name in lost)
+    named = ", ".join(lost[:NAMED]) + (", ..." if len(lost) > NAMED else "")
     factor = math.sqrt(smallest / least) if smallest < least else HALF
     decay = last(trace, "weight_decay")
     remedies = (decayed(decay, factor),) if decay > 0 else ()
     return Finding(
         "minority below the threshold",
         "warning",
-        f"Classes {', '.join(lost)} of {smallest:g} to {greatest:g} samples are not learned, "
+        f"Classes {named} of {smallest:g} to {greatest:g} samples are not learned, "
         f"{WAITED:g} times after their turn: decay holds them at zero. Classes of {least:g} and "
         "more are learned.",
         {"largest_lost": greatest, "smallest_learned": least, "due": max(due[n] for n in lost)},
         (
-            Premise("the smaller classes are the lost ones", greatest < least,
+            Premise("the smaller classes are the lost ones", greatest <= least,
                     f"lost up to {greatest:g}, learned from {least:g}"),
             Premise("decay is at work", None if math.isnan(decay) else decay > 0,
                     "decay not known" if math.isnan(decay) else f"weight decay {decay:g}"),
         ),
         remedies,
     )  # fmt: skip
+
+
+def _learned_at(trace: Trace, accuracy: str) -> float:
+    """Return the step by which a class was learned; 0 if a network at its start told it by chance.
+
+    Such a class says nothing of when learning takes place.
+    """
+    steps, values = curve(trace, accuracy)
+    return float(steps[0] if values[0] >= HALF else crossing_time(steps, values, HALF))

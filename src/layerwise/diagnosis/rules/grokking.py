@@ -12,7 +12,6 @@ from layerwise.diagnosis.evidence import (
     curve,
     degree,
     first,
-    fitted,
     known,
     last,
     need,
@@ -20,10 +19,11 @@ from layerwise.diagnosis.evidence import (
 )
 from layerwise.diagnosis.finding import Finding, Premise
 from layerwise.diagnosis.forecast import Forecast, NotPredicted, forecast_trace
+from layerwise.diagnosis.rules.noise import fits_noise
 from layerwise.diagnosis.rules.scale import downscaling
 from layerwise.measures import first_reached
 from layerwise.theory.laws.decay import rich_time
-from layerwise.theory.regime import LAZY
+from layerwise.theory.regime import LAZY, RICH
 from layerwise.trace import Trace
 
 __all__ = ["LEVEL", "decay_too_weak", "memorised_and_waiting"]
@@ -32,6 +32,7 @@ LEVEL: Final = 0.85  # test accuracy that counts as generalising, as the forecas
 # Train less test accuracy. MNIST, 1000 images, at the fit: .64 to .75 where generalisation was
 # late, .07 to .2 where a remedy had removed the delay.
 GAP: Final = 0.3
+MEMORISED: Final = 0.9  # train accuracy from which on such a gap is memory
 # Times the steps to the fit. Delays that were seen to end took 3 to 95 times as long; beyond that,
 # weaker decay, or none, ended none in the budgets tried.
 PATIENCE: Final = 100.0
@@ -87,9 +88,12 @@ def decay_too_weak(trace: Trace) -> Finding | None:
 
 
 def _memorised(trace: Trace) -> bool:
+    """Return whether the data are fitted and not general, and never were: not by fitting noise."""
     need(trace, "train_accuracy", "test_accuracy")
     gap = last(trace, "train_accuracy") - last(trace, "test_accuracy")
-    return bool(fitted(trace)) and gap >= GAP and last(trace, "test_accuracy") < LEVEL
+    general = gap < GAP or last(trace, "test_accuracy") >= LEVEL
+    memorised = last(trace, "train_accuracy") >= MEMORISED and not general
+    return memorised and fits_noise(trace) is None
 
 
 def _wait(trace: Trace) -> tuple[Forecast | None, float | None, Premise]:
@@ -105,22 +109,26 @@ def _wait(trace: Trace) -> tuple[Forecast | None, float | None, Premise]:
     except NotPredicted:
         ratio, shrunk = first(trace, "weight_to_target"), last(trace, "decay_budget")
         if math.isnan(ratio) or not shrunk > 0:
-            return None, None, Premise(name, False, f"{kind}, and no work of decay known")
+            return None, None, Premise(name, None, f"{kind}, and no work of decay known")
         pace = shrunk / trace.clock[-1]  # e-foldings a step so far
         steps = max(float(rich_time(ratio, pace, degree(trace))), float(trace.clock[-1]))
         seen = f"{kind}: not calibrated; ln(ratio)/(degree x decay) of the scalar model"
-        return None, steps, Premise(name, False, seen)
+        return None, steps, Premise(name, None, seen)
     classes = config(trace, "classes")
-    holds = None if classes is None else classes == CLASSES
-    seen = f"{kind}, {classes or 'unknown number of'} classes"
+    alike = classes == CLASSES
+    seen = f"{kind}, {classes or 'unknown number of'} classes, calibrated on {CLASSES}"
     # its interval is that of runs like those of the calibration
-    return None if holds is False else told, told.time, Premise(name, holds, seen)
+    known_to_be = True if alike else None
+    return told if alike or classes is None else None, told.time, Premise(name, known_to_be, seen)
 
 
 def _fitted_at(trace: Trace) -> float:
-    """Return the step of the fit; that of the second look where the first is the fit."""
+    """Return the step of the fit, from the second look on; the last where the fit is still to come.
+
+    Then it is a lower bound.
+    """
     seen = float(first_reached(*curve(trace, "train_accuracy"), FIT))
-    return max(seen, float(trace.clock[:2][-1]))
+    return min(max(seen, float(trace.clock[:2][-1])), float(trace.clock[-1]))
 
 
 def _evidence(trace: Trace) -> dict[str, float]:
@@ -136,14 +144,12 @@ def _evidence(trace: Trace) -> dict[str, float]:
 
 
 def _premises(trace: Trace) -> tuple[Premise, ...]:
-    ratio = first(trace, "weight_to_target")
-    return (
-        Premise(
-            "the delay comes from a lazy start",
-            None if math.isnan(ratio) else ratio > LAZY,
-            "weight-to-target ratio " + ("not measured" if math.isnan(ratio) else f"{ratio:.3g}"),
-        ),
-    )
+    name, ratio = "the delay comes from a lazy start", first(trace, "weight_to_target")
+    if math.isnan(ratio):
+        return (Premise(name, None, "weight-to-target ratio not measured"),)
+    between = RICH <= ratio <= LAZY
+    holds = None if between else ratio > LAZY
+    return (Premise(name, holds, f"weight-to-target ratio {ratio:.3g}"),)
 
 
 def _remedies(trace: Trace) -> tuple[Remedy, ...]:

@@ -1,0 +1,165 @@
+"""Train the labelled runs, diagnose them, and count what is right.
+
+    python records/diagnosis/evaluate.py RUNS
+
+trains what RUNS does not hold yet (about half an hour on two cores; MNIST and Fashion-MNIST must be
+in the cache: ``layerwise data mnist``), writes runs.csv (a line per run) and confusion.md (what was
+said of the runs with each label) beside this file, and prints the count.
+
+A diagnosis says what its faults and warnings say with a confidence that is not low. It is right if
+it says all that the label demands, and nothing that the label does not allow.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from labelled import LABELS, SEEN, UNSEEN, Labelled
+from scipy.stats import beta
+from training import Setting, train
+
+from layerwise import Trace, diagnose
+from layerwise.diagnosis import Diagnosis
+
+HERE = Path(__file__).parent
+NETWORKS = ("mlp", "cnn", "transformer")
+OUTCOME = "later.txt"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A labelled run, its trace, what was said of it, and the test accuracy long after."""
+
+    run: Labelled
+    trace: Trace
+    diagnosis: Diagnosis
+    later: float
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        found = self.diagnosis.findings
+        return tuple(f.rule for f in found if f.severity != "note" and f.confidence != "low")
+
+    @property
+    def right(self) -> bool:
+        said, must = set(self.said), set(self.run.must)
+        return must <= said <= must | set(self.run.may)
+
+
+def make(runs: Path, one: Labelled) -> str:
+    """Train a run, unless its trace is there, and keep its last test accuracy beside it."""
+    torch.set_num_threads(1)
+    folder = runs / one.name
+    if not folder.exists():
+        last = train(one.setting, folder)["test_accuracy"][-1]
+        (runs / f"{one.name}.{OUTCOME}").write_text(repr(float(last)))
+    return one.name
+
+
+def judge(runs: Path, one: Labelled) -> Judged:
+    trace = Trace.load(runs / one.name)
+    later = float((runs / f"{one.name}.{OUTCOME}").read_text())
+    return Judged(one, trace, diagnose(trace), later)
+
+
+def interval(right: int, runs: int) -> tuple[float, float]:
+    """Return the 95 % interval of Clopper and Pearson."""
+    low = beta.ppf(0.025, right, runs - right + 1) if right else 0.0
+    high = beta.ppf(0.975, right + 1, runs - right) if right < runs else 1.0
+    return float(low), float(high)
+
+
+def count(judged: list[Judged]) -> str:
+    right = sum(one.right for one in judged)
+    low, high = interval(right, len(judged))
+    share = f"{right / len(judged):.0%}, 95 % interval {low:.0%} to {high:.0%}"
+    return f"{right} of {len(judged)} right ({share})"
+
+
+def confusion(judged: list[Judged]) -> str:
+    """Return a table of Markdown: a row for each label, a column for each thing that was said."""
+    told = [rule for must, _ in LABELS.values() for rule in must]
+    others = sorted({rule for one in judged for rule in one.said} - set(told))
+    columns = [*told, *others]
+    lines = [
+        f"| made as | {' | '.join(columns)} | nothing | right |",
+        f"|---|{'---|' * (len(columns) + 2)}",
+    ]
+    for label, (must, may) in LABELS.items():
+        own = [one for one in judged if one.run.label == label]
+        cells = []
+        for rule in columns:
+            n = sum(rule in one.said for one in own)
+            cells.append(f"**{n}**" if rule in must else f"({n})" if rule in may else f"{n or ''}")
+        silent = sum(not one.said for one in own)
+        cells.append(f"**{silent}**" if not must else f"{silent or ''}")
+        cells.append(f"{sum(one.right for one in own)} of {len(own)}")
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def by_network(judged: list[Judged]) -> str:
+    parts = []
+    for name in NETWORKS:
+        own = [one for one in judged if one.run.setting.network == name]
+        parts.append(f"{name} {sum(one.right for one in own)} of {len(own)}")
+    return ", ".join(parts)
+
+
+def row(one: Judged) -> dict[str, object]:
+    def end(name: str) -> float:
+        values = one.trace[name][np.isfinite(one.trace[name])]
+        return round(float(values[-1]), 4)
+
+    low = [f.rule for f in one.diagnosis.findings if f.confidence == "low"]
+    notes = [f.rule for f in one.diagnosis.findings if f.severity == "note"]
+    setting = one.run.setting
+    plain = {field.name: field.default for field in fields(Setting)}
+    changed = {k: v for k, v in asdict(setting).items() if v != plain[k] and k != "network"}
+    return {
+        "run": one.run.name,
+        "label": one.run.label,
+        "half": "seen" if one.run.seen else "unseen",
+        "network": setting.network,
+        "said": "; ".join(one.said),
+        "right": one.right,
+        "said with low confidence": "; ".join(low),
+        "notes": "; ".join(notes),
+        "train_accuracy": end("train_accuracy"),
+        "test_accuracy": end("test_accuracy"),
+        "test_accuracy later": round(one.later, 4) if setting.later else "",
+        "setting": "; ".join(f"{k} {v}" for k, v in changed.items()),
+    }
+
+
+def main(runs: Path) -> None:
+    runs.mkdir(parents=True, exist_ok=True)
+    every = [*UNSEEN, *SEEN]
+    with ProcessPoolExecutor(max_workers=2) as pool:
+        for n, name in enumerate(pool.map(partial(make, runs), every), start=1):
+            print(f"{n} of {len(every)}: {name}", flush=True)
+    judged = [judge(runs, one) for one in every]
+    with (HERE / "runs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(row(judged[0])))
+        writer.writeheader()
+        writer.writerows(map(row, judged))
+    text = ""
+    for title, seen in (("Unseen half", False), ("Half seen while the rules were written", True)):
+        half = [one for one in judged if one.run.seen is seen]
+        text += f"**{title}:** {count(half)}; {by_network(half)}.\n\n{confusion(half)}\n\n"
+    (HERE / "confusion.md").write_text(text.rstrip() + "\n", encoding="utf-8")
+    print(text)
+    for one in judged:
+        if not one.right:
+            print(f"wrong: {one.run.name}: said {', '.join(one.said) or 'nothing'}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
