@@ -216,5 +216,5 @@ def test_bad_numbers_are_refused():
             scaled("scale_output", *numbers)
     with pytest.raises(ValueError, match=r"share must lie in \[-1, 1\]"):
         balanced(1.5)
-    with pytest.raises(ValueError, match="decay and factor must be positive, got 0"):
+    with pytest.raises(ValueError, match="decay must be positive and finite, got 0"):
         decayed(0.0, 2.0)

@@ -31,7 +31,7 @@ from typing import Final
 from layerwise.measures import gamma_plus, weight_to_target
 from layerwise.names import nearest
 
-__all__ = ["SCALES", "Remedy", "balanced", "decayed", "scale_to", "scaled", "stopped"]
+__all__ = ["SCALES", "Remedy", "balanced", "decayed", "scale_to", "scaled", "spared", "stopped"]
 
 SCALES: Final = ("scale_weights", "scale_output", "scale_input", "scale_targets")
 
@@ -49,8 +49,9 @@ class Remedy:
     effect
         What it does, in words.
     predicted
-        Numbers after the change, by name: ``weight_to_target``, ``gamma_plus``; ``speed``,
-        ``steps`` and ``squared_weights`` relative to before.
+        Numbers after the change, by name: ``weight_to_target``, ``gamma_plus``,
+        ``smallest_class``, ``test_accuracy``; ``speed``, ``steps`` and ``squared_weights``
+        relative to before.
     keeps_function
         Whether the outputs stay as they are.
     """
@@ -92,9 +93,7 @@ def scaled(
     """
     if name not in SCALES:
         raise ValueError(nearest(name, SCALES, kind="remedy that scales"))
-    for what, value in (("factor", factor), ("ratio", ratio), ("degree", degree)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"{what} must be positive and finite, got {value}")
+    _need_positive(factor=factor, ratio=ratio, degree=degree)
     size = factor ** {"scale_weights": degree, "scale_targets": -1.0}.get(name, 1.0)
     speed = factor ** {"scale_weights": 2 * degree - 2, "scale_targets": 0.0}.get(name, 2.0)
     a, b = _pair(ratio, growth)
@@ -193,15 +192,30 @@ def decayed(decay: float, factor: float) -> Remedy:
     >>> decayed(0.1, 3.0).call, round(decayed(0.1, 3.0).predicted["steps"], 3)
     ('lw.remedies.set_decay(optimizer, 0.3)', 0.333)
     """
-    if not (decay > 0 and 0 < factor < math.inf):
-        raise ValueError(f"decay and factor must be positive, got {decay} and {factor}")
-    return Remedy(
-        "set_decay",
-        f"lw.remedies.set_decay(optimizer, {factor * decay:.3g})",
-        f"what decay has still to shrink takes {1 / factor:.3g} times as many steps",
-        {"steps": 1 / factor},
-        keeps_function=True,
-    )
+    _need_positive(decay=decay, factor=factor)
+    effect = f"what decay has still to shrink takes {1 / factor:.3g} times as many steps"
+    return _decay(decay, factor, effect, {"steps": 1 / factor})
+
+
+def spared(decay: float, smallest: float, learned: float) -> Remedy:
+    """Return what less decay does to classes of `smallest` samples, where those of `learned` live.
+
+    The threshold is at ``sqrt(n_c) = N c``, c proportional to the decay: lower by the root of their
+    ratio it lies below the smallest.
+
+    Examples
+    --------
+    >>> spared(0.1, smallest=4, learned=100).call
+    'lw.remedies.set_decay(optimizer, 0.02)'
+    """
+    _need_positive(decay=decay, smallest=smallest, learned=learned)
+    effect = f"classes as small as {smallest:g} samples rise above the threshold, and are learned"
+    return _decay(decay, math.sqrt(smallest / learned), effect, {"smallest_class": smallest})
+
+
+def _decay(decay: float, factor: float, effect: str, predicted: Mapping[str, float]) -> Remedy:
+    call = f"lw.remedies.set_decay(optimizer, {factor * decay:.3g})"
+    return Remedy("set_decay", call, effect, predicted, keeps_function=True)
 
 
 def stopped(step: float, accuracy: float) -> Remedy:
@@ -218,6 +232,12 @@ def stopped(step: float, accuracy: float) -> Remedy:
         f"the test accuracy stays at {accuracy:.2g}",
         {"test_accuracy": accuracy},
     )
+
+
+def _need_positive(**numbers: float) -> None:
+    for name, value in numbers.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
 def _pair(ratio: float, growth: float) -> tuple[float, float]:

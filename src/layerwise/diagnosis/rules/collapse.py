@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from layerwise.diagnosis.advice import Remedy, decayed
+from layerwise.diagnosis.advice import Remedy, decayed, spared
 from layerwise.diagnosis.evidence import (
     all_of,
     config,
@@ -173,9 +173,10 @@ def minority_collapse(trace: Trace) -> Finding | None:
     least = min(size[name] for name in learned)
     smallest, greatest = min(size[name] for name in lost), max(size[name] for name in lost)
     named = ", ".join(lost[:NAMED]) + (", ..." if len(lost) > NAMED else "")
-    factor = math.sqrt(smallest / least) if smallest < least else HALF
     decay = last(trace, "weight_decay")
-    remedies = (decayed(decay, factor),) if decay > 0 else ()
+    # of classes of one size some may be learned: then half of the decay
+    living = least if smallest < least else smallest / HALF**2
+    remedies = (spared(decay, smallest, living),) if decay > 0 else ()
     return Finding(
         "minority below the threshold",
         "warning",
