@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from labelled import LABELS, SEEN, UNSEEN, Labelled
+from labelled import DRAWN, FIRST, LABELS, SECOND, Labelled
 from scipy.stats import beta
 from training import Setting, train
 
@@ -29,6 +29,10 @@ from layerwise import Trace, diagnose
 from layerwise.diagnosis import Diagnosis
 
 HERE = Path(__file__).parent
+PARTS = {
+    "Unseen, settings drawn at random": ("drawn",),
+    "Seen while the rules were written": ("first", "second"),
+}
 NETWORKS = ("mlp", "cnn", "transformer")
 OUTCOME = "later.txt"
 
@@ -126,7 +130,7 @@ def row(one: Judged) -> dict[str, object]:
     return {
         "run": one.run.name,
         "label": one.run.label,
-        "half": "seen" if one.run.seen else "unseen",
+        "group": one.run.group,
         "network": setting.network,
         "said": "; ".join(one.said),
         "right": one.right,
@@ -141,7 +145,7 @@ def row(one: Judged) -> dict[str, object]:
 
 def main(runs: Path) -> None:
     runs.mkdir(parents=True, exist_ok=True)
-    every = [*UNSEEN, *SEEN]
+    every = [*DRAWN, *SECOND, *FIRST]
     with ProcessPoolExecutor(max_workers=2) as pool:
         for n, name in enumerate(pool.map(partial(make, runs), every), start=1):
             print(f"{n} of {len(every)}: {name}", flush=True)
@@ -151,9 +155,9 @@ def main(runs: Path) -> None:
         writer.writeheader()
         writer.writerows(map(row, judged))
     text = ""
-    for title, seen in (("Unseen half", False), ("Half seen while the rules were written", True)):
-        half = [one for one in judged if one.run.seen is seen]
-        text += f"**{title}:** {count(half)}; {by_network(half)}.\n\n{confusion(half)}\n\n"
+    for title, groups in PARTS.items():
+        part = [one for one in judged if one.run.group in groups]
+        text += f"**{title}:** {count(part)}; {by_network(part)}.\n\n{confusion(part)}\n\n"
     (HERE / "confusion.md").write_text(text.rstrip() + "\n", encoding="utf-8")
     print(text)
     for one in judged:

@@ -1,8 +1,9 @@
 """The labelled runs: how each is made, and what a diagnosis of it must, may and must not say.
 
-A label says what was done to a run, not what was seen of it. Rules and thresholds were set
-with the traces of `SEEN` alone; `UNSEEN` has other data, sizes, rates, strengths and seeds, all of
-them written here before one of its runs was made.
+A label says what was done to a run, not what was seen of it. Rules were written with the runs of
+`FIRST` alone and then judged by those of `SECOND`, of other data, sizes, rates, strengths and
+seeds. What was wrong there changed the rules; they are judged by the runs of `DRAWN`. Each group
+was written before one of its runs was made.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from drawn import drawn
 from training import Setting
 
 # What a diagnosis has to say of a run with this label, and what it may say besides: a start too
@@ -30,17 +32,16 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Labelled:
-    """A run with its label, and whether it was seen while the rules were written."""
+    """A run with its label, and the group that it belongs to."""
 
     label: str
     setting: Setting
-    seen: bool
+    group: str
 
     @property
     def name(self) -> str:
         one = self.setting
-        half = "seen" if self.seen else "unseen"
-        return f"{self.label.replace(' ', '-')}-{one.network}-{one.data}-{half}-{one.seed}"
+        return f"{self.label.replace(' ', '-')}-{one.network}-{one.data}-{self.group}-{one.seed}"
 
     @property
     def must(self) -> tuple[str, ...]:
@@ -60,7 +61,7 @@ FASHION = {"data": "fashion-mnist"}
 DIGITS = {"data": "digits"}
 
 
-def _seen() -> Iterator[tuple[str, Setting]]:
+def _first() -> Iterator[tuple[str, Setting]]:
     mlp, cnn, former = (partial(Setting, name) for name in ("mlp", "cnn", "transformer"))
     large = {**LARGE, "depth": 3, "weights": 7.0}
     yield "sound", mlp()
@@ -102,7 +103,7 @@ def _seen() -> Iterator[tuple[str, Setting]]:
     yield "rewritten", former(**PLAIN, train=3000, fault="rewrite", rate=5e-3, steps=800)
 
 
-def _unseen() -> Iterator[tuple[str, Setting]]:
+def _second() -> Iterator[tuple[str, Setting]]:
     mlp, cnn, former = (partial(Setting, name) for name in ("mlp", "cnn", "transformer"))
     large = {**TANH, "weights": 8.0, "width": 150}
     small = {**TANH, **DIGITS, "train": 200, "weights": 6.0, "depth": 4}
@@ -154,5 +155,6 @@ def _unseen() -> Iterator[tuple[str, Setting]]:
                               seed=43)  # fmt: skip
 
 
-SEEN = tuple(Labelled(label, setting, seen=True) for label, setting in _seen())
-UNSEEN = tuple(Labelled(label, setting, seen=False) for label, setting in _unseen())
+FIRST = tuple(Labelled(label, setting, "first") for label, setting in _first())
+SECOND = tuple(Labelled(label, setting, "second") for label, setting in _second())
+DRAWN = tuple(Labelled(label, setting, "drawn") for label, setting in drawn())

@@ -24,6 +24,7 @@ CLASSES = 10
 RARE = 3  # the last classes, where some are rare
 PROBED = 256
 LOOKS = 45
+FIT = 0.99
 INK = 0.4  # of a pixel that counts as set
 
 
@@ -51,6 +52,9 @@ class Setting:
         1.02 every 20 steps), ``rates`` (the first matrix learns ten times slower).
     optimizer, rate, decay, momentum, loss, batch, steps
         The training; ``mse`` is half the squared error on one-hot targets times `target`.
+    until_fit
+        Whether the diagnosis is made at the first look at which 0.99 of the training data are
+        right, if that comes before the last of the steps.
     later
         Steps after which the outcome is looked up, when the diagnosis has been made.
     """
@@ -78,6 +82,7 @@ class Setting:
     target: float = 1.0
     batch: int = 128
     steps: int = 1000
+    until_fit: bool = False
     later: int = 0
 
 
@@ -190,7 +195,7 @@ def _cnn(side: int, classes: int, channels: int, activation: str, seed: int) -> 
 
 
 def train(one: Setting, folder: Path) -> Trace:
-    """Train a run, save its trace up to `steps`, and return it up to the end."""
+    """Train a run, save its trace as the diagnosis sees it, and return it up to the end."""
     data = data_of(one)
     net = network_of(one, data)
     weights = [p for p in net.parameters() if p.requires_grad]
@@ -205,10 +210,10 @@ def train(one: Setting, folder: Path) -> Trace:
 
     draws = torch.Generator().manual_seed(one.seed)
     everything = torch.arange(len(data.y))
-    shown = _some_of_each(data.y, PROBED // data.classes)
+    some = _some_of_each(data.y, PROBED // data.classes)
     probe = Probe(
         net,
-        batch=(data.x[shown], data.y[shown]),
+        batch=(data.x[some], data.y[some]),
         optimizer=optimizer,
         target_scale=one.target,
         class_counts=torch.bincount(data.y, minlength=data.classes).tolist(),
@@ -217,20 +222,24 @@ def train(one: Setting, folder: Path) -> Trace:
     looks = sorted({*log_grid(one.steps, LOOKS), one.steps, last})
     matrices = [p for p in weights if p.ndim > 1]
     batches: list[Tensor] = []
+    shown = False
     for step in range(last + 1):
         if step in looks:
             with torch.no_grad():
                 loss, out = loss_of(everything)
                 tested = net(data.test_x)
+            right = _accuracy(out, data.y)
             probe.look(
                 step,
                 train_loss=loss.item(),
-                train_accuracy=_accuracy(out, data.y),
+                train_accuracy=right,
                 test_accuracy=_accuracy(tested, data.test_y),
             )
             lost = not math.isfinite(loss.item())
-            if step == one.steps or (lost and step < one.steps):
+            fitted = one.until_fit and right >= FIT
+            if not shown and (step == one.steps or lost or fitted):
                 probe.trace().save(folder, force=True)
+                shown = True
             if step == last or lost:
                 break
         batches = batches or list(torch.randperm(len(data.y), generator=draws).split(one.batch))

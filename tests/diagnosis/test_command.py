@@ -26,7 +26,7 @@ def test_a_trace_is_diagnosed_and_written(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "lazy by scale" in printed
     assert "findings: 1; nothing found by: –" in printed
-    assert "not judged: stages: needs the series skill/NAME" in printed
+    assert "not judged: learning in stages: needs the series skill/NAME" in printed
     assert f"The report lies in {out / 'index.html'}" in printed
     assert f"findings as data: {out / 'diagnosis.json'}" in printed
     found = json.loads((out / "diagnosis.json").read_text())
@@ -54,7 +54,7 @@ def test_calls_of_remedies_are_printed_whole(tmp_path, capsys):
     assert main(["diagnose", str(saved(tmp_path / "a")), "--out", str(tmp_path / "b")]) == 0
     printed = capsys.readouterr().out
     columns = [line.split("│")[-2].strip() for line in printed.splitlines() if line.endswith("│")]
-    assert "lw.remedies.scale_output(model,0.1)" in "".join(columns).replace(" ", "")
+    assert "lw.remedies.scale_output(model,0.0333)" in "".join(columns).replace(" ", "")
 
 
 def test_the_runs_of_a_folder_are_named(tmp_path, capsys):

@@ -13,8 +13,9 @@ from rich.console import Console
 from torch import nn
 
 import layerwise as lw
+from layerwise.diagnosis.finding import counted
 from layerwise.diagnosis.rules import RULES
-from layerwise.networks import MLP, ntk, upstream
+from layerwise.networks import MLP, CentredOutput, ntk, upstream
 
 from .traces import SGD, made
 
@@ -37,7 +38,7 @@ def test_the_worst_comes_first_and_nothing_is_lost():
         "not yet collapsed",
     ]
     assert len(found.findings) + len(found.clear) + len(found.not_judged) == len(RULES)
-    assert "rank too low" in found.not_judged
+    assert "rank collapsed too early" in found.not_judged
     assert found.remedies == found.findings[1].remedies
     assert found.forecast is None
 
@@ -49,7 +50,7 @@ def test_it_is_plain_json():
     assert [one["confidence"] for one in read["findings"]] == ["high", "medium", "medium"]
     assert read["findings"][2]["evidence"]["nc3"] is None  # not measured
     remedy = read["findings"][1]["remedies"][0]
-    assert remedy["predicted"]["weight_to_target"] == pytest.approx(3.0)
+    assert remedy["predicted"]["weight_to_target"] == pytest.approx(1.0)
 
 
 def test_it_says_everything_in_words():
@@ -64,7 +65,7 @@ def test_it_says_everything_in_words():
         for remedy in finding.remedies:
             assert remedy.call in text
             assert remedy.call in printed
-    assert "not judged: stages: needs the series skill/NAME" in text
+    assert "not judged: learning in stages: needs the series skill/NAME" in text
 
 
 def test_a_forecast_is_passed_on():
@@ -75,9 +76,10 @@ def test_a_forecast_is_passed_on():
         "learning_rate": 1e-3,
         "weight_decay": 0.3,
     }
-    found = lw.diagnose(made(series, t, optimizer={"kind": "AdamW", "momentum": 0.9}))
+    config = {"layers": {"1": [20, 5], "2": [10, 20]}, "classes": 10}
+    found = lw.diagnose(made(series, t, optimizer={"kind": "AdamW", "momentum": 0.9}, **config))
     assert found.forecast.delayed
-    assert f"forecast: step {found.forecast.time:.3g}" in str(found)
+    assert f"forecast: step {counted(found.forecast.time)}" in str(found)
 
 
 def test_what_is_no_trace_or_says_nothing_is_refused():
@@ -144,12 +146,12 @@ def test_a_sound_run_has_no_fault():
 
 @pytest.mark.parametrize("name", ["scale_weights", "scale_output", "scale_input"])
 def test_the_remedy_of_a_lazy_run_ends_the_finding(name):
-    net = network(scale=1.5)
+    net = CentredOutput(network(scale=1.5))
     found = trained(copy.deepcopy(net))
     assert rules_of(found, "fault", "warning") == ["lazy by scale"]
     remedy = next(one for one in found.remedies if one.name == name)
-    factor = float(remedy.call.split(", ")[1].rstrip(")"))
-    after = getattr(lw.remedies, name)(net, factor) or net
+    assert f"{name}(model, {remedy.value:.3g})" in remedy.call
+    after = getattr(lw.remedies, name)(net, remedy.value) or net
     assert rules_of(trained(after), "fault", "warning") == []
 
 

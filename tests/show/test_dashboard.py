@@ -46,6 +46,7 @@ def waiting(decay=0.3):
         clock,
         optimizer={"kind": "AdamW"},
         classes=10,
+        layers={"fc1": [20, 5], "fc2": [10, 20]},
     )
 
 

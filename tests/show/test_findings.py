@@ -34,6 +34,7 @@ def run(**config):
         "parameters": 1234567,
         "samples": 200,
         "classes": 10,
+        "layers": {"fc1": [20, 5], "fc2": [10, 20]},
         "optimizer": {"kind": "AdamW"},
         "notes": ["kernel: needs a batch"],
     }

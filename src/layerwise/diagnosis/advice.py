@@ -54,6 +54,8 @@ class Remedy:
         relative to before.
     keeps_function
         Whether the outputs stay as they are.
+    value
+        The number in the call: a factor, a decay, a step; NaN where there is none.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Remedy:
     effect: str
     predicted: Mapping[str, float]
     keeps_function: bool = False
+    value: float = math.nan
 
 
 def scaled(
@@ -108,6 +111,7 @@ def scaled(
         f"weight-to-target ratio {ratio:.3g} becomes {after:.3g}, so that squared weights grow "
         f"{grown:.3g}-fold; a lazy fit by plain descent is {speed:.3g} times as fast",
         {"weight_to_target": after, "gamma_plus": grown, "speed": speed},
+        value=factor,
     )
 
 
@@ -141,14 +145,16 @@ def scale_to(
     }
     if saturated is None:
         return tuple(scaled(name, f, ratio, growth, degree) for name, f in factors.items())
+    smaller = share ** (1 / saturated)
     return (
         *(scaled(name, factors[name], ratio, growth) for name in ("scale_output", "scale_targets")),
         Remedy(
             "scale_weights",
-            f"lw.remedies.scale_weights(model, {share ** (1 / saturated):.3g})",
-            f"weight-to-target ratio {ratio:.3g} comes down; how far is not predicted, since the "
-            "outputs are not homogeneous in the weights",
+            f"lw.remedies.scale_weights(model, {smaller:.3g})",
+            f"smaller weights beside the same target; what becomes of the ratio {ratio:.3g} is not "
+            "predicted, since the outputs are not homogeneous in the weights",
             {},
+            value=smaller,
         ),
     )
 
@@ -214,8 +220,9 @@ def spared(decay: float, smallest: float, learned: float) -> Remedy:
 
 
 def _decay(decay: float, factor: float, effect: str, predicted: Mapping[str, float]) -> Remedy:
-    call = f"lw.remedies.set_decay(optimizer, {factor * decay:.3g})"
-    return Remedy("set_decay", call, effect, predicted, keeps_function=True)
+    new = factor * decay
+    call = f"lw.remedies.set_decay(optimizer, {new:.3g})"
+    return Remedy("set_decay", call, effect, predicted, keeps_function=True, value=new)
 
 
 def stopped(step: float, accuracy: float) -> Remedy:
@@ -231,6 +238,7 @@ def stopped(step: float, accuracy: float) -> Remedy:
         f"stop at step {step:g}",
         f"the test accuracy stays at {accuracy:.2g}",
         {"test_accuracy": accuracy},
+        value=step,
     )
 
 

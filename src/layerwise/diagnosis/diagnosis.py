@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from layerwise.diagnosis.advice import Remedy
-from layerwise.diagnosis.finding import SEVERITIES, Finding, NotJudged, plain
+from layerwise.diagnosis.finding import SEVERITIES, Finding, NotJudged, counted, plain
 from layerwise.diagnosis.forecast import Forecast
 from layerwise.diagnosis.rules import RULES
 from layerwise.trace import Trace
@@ -80,6 +80,8 @@ class Diagnosis:
         for finding in self.findings:
             lines += ["", f"{finding.severity}: {finding.rule} (confidence {finding.confidence})"]
             lines += [f"  {line}" for line in (*_grounds(finding), *_tries(finding))]
+        if self.clear:
+            lines += ["", f"nothing found by: {', '.join(self.clear)}"]
         if self.not_judged:
             lines += ["", *(f"not judged: {rule}: {why}" for rule, why in self.not_judged.items())]
         return "\n".join(lines)
@@ -90,7 +92,8 @@ def _grounds(finding: Finding) -> list[str]:
     if finding.forecast is not None:
         told = finding.forecast
         lines.append(
-            f"forecast: step {told.time:.3g}, with 90 % from {told.low:.3g} to {told.high:.3g}"
+            f"forecast: step {counted(told.time)}, with 90 % from {counted(told.low)} to "
+            f"{counted(told.high)}"
         )
     return lines
 
@@ -123,7 +126,7 @@ def diagnose(trace: Trace) -> Diagnosis:
     >>> [(one.rule, one.confidence) for one in found.findings]
     [('lazy by scale', 'medium')]
     >>> found.remedies[1].call
-    'lw.remedies.scale_output(model, 0.1)'
+    'lw.remedies.scale_output(model, 0.05)'
     """
     if not isinstance(trace, Trace):
         raise TypeError(

@@ -28,6 +28,7 @@ __all__ = [
     "need",
     "optimizer",
     "plain_descent",
+    "progress",
     "still",
 ]
 
@@ -39,6 +40,7 @@ DEGREE: Final = 0.5  # by which a degree may miss a number of layers
 # balanced against downstream: features .15 and more against .0016 and less, tangent kernel .095
 # and more against .0018 and less.
 STILL: Final = 0.02
+BEGUN: Final = 0.25  # share of the data that is learned: before it nothing can be told of features
 LEARNED: Final = 0.1  # of its first value: a train loss that has come down to it has learned
 
 
@@ -121,29 +123,51 @@ def fitted(trace: Trace) -> bool | None:
     return bool(np.min(loss) <= LEARNED * loss[0]) if len(loss) > 1 else None
 
 
-def moved(trace: Trace) -> dict[str, float]:
-    """Return how far the features that moved most have moved, or else the kernel; may be empty.
+def progress(trace: Trace) -> float:
+    """Return how much of the training data has been learned beyond chance; NaN if not known.
 
-    The tangent kernel is the second choice, since it moves as well where a large initial function
-    has to be undone.
+    That is ``(accuracy - 1/C)/(1 - 1/C)`` of the last train accuracy, chance being nothing where
+    the number C of classes is not known.
     """
-    distances = {name: last(trace, name) for name in all_of(trace, "feature_distance").values()}
-    if not distances and known(trace, "kernel_distance"):
-        distances = {"kernel_distance": last(trace, "kernel_distance")}
-    most = max(distances, key=distances.__getitem__, default=None)
-    return {} if most is None else {most: distances[most]}
+    classes = config(trace, "classes")
+    chance = 1 / classes if classes else 0.0
+    return max((last(trace, "train_accuracy") - chance) / (1 - chance), 0.0)
+
+
+def moved(trace: Trace) -> dict[str, float]:
+    """Return how far the features that moved most, and the tangent kernel, have moved."""
+    features = {name: last(trace, name) for name in all_of(trace, "feature_distance").values()}
+    most = max(features, key=features.__getitem__, default=None)
+    found = {} if most is None else {most: features[most]}
+    if known(trace, "kernel_distance"):
+        found["kernel_distance"] = last(trace, "kernel_distance")
+    return found
 
 
 def still(trace: Trace) -> Premise:
-    """Say whether the features stayed what they were while the data were fitted."""
-    name, found, fit = "features stay what they were", moved(trace), fitted(trace)
+    """Say whether features and tangent kernel stayed what they were while the data were learned.
+
+    Their centred distances are quadratic in how far the weights have moved, and that grows with
+    what is learned: a run that has learned a share p may have moved by ``p^2`` of what one may that
+    has fitted.
+
+    Raises
+    ------
+    NotJudged
+        If little has been learned yet.
+    """
+    name, found, fit, share = "features stay what they were", moved(trace), fitted(trace), 1.0
     if not found:
         return Premise(name, None, "neither features nor kernel measured")
-    ((what, distance),) = found.items()
-    if distance > STILL:
-        return Premise(name, False, f"{what} {distance:.2g}, above {STILL:g}")
-    unfit = "" if fit else ", but the data are not fitted yet"
-    return Premise(name, True if fit else None, f"{what} {distance:.2g}{unfit}")
+    if len(trace) < 2 or (fit is False and progress(trace) < BEGUN):
+        raise NotJudged("needs looks at which something is learned: features that stay tell then")
+    if not fit and known(trace, "train_accuracy"):
+        share = progress(trace) ** 2
+    most = max(found, key=found.__getitem__)
+    unfit = "" if fit else ", the data not being fitted yet" if fit is False else ""
+    if found[most] > STILL * share:
+        return Premise(name, False, f"{most} {found[most]:.2g}, above {STILL * share:.2g}{unfit}")
+    return Premise(name, True if fit else None, f"{most} {found[most]:.2g}{unfit}")
 
 
 def plain_descent(trace: Trace) -> Premise:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from layerwise.diagnosis.advice import Remedy
 from layerwise.diagnosis.forecast import Forecast
+from layerwise.trace import Trace
 
-__all__ = ["SEVERITIES", "Finding", "NotJudged", "Premise", "plain"]
+__all__ = ["SEVERITIES", "Finding", "NotJudged", "Premise", "counted", "plain", "told"]
 
 Severity = Literal["fault", "warning", "note"]
 
@@ -93,6 +94,25 @@ class Finding:
         return {name: plain(value) for name, value in asdict(self).items()} | {
             "confidence": self.confidence
         }
+
+
+def told(rule: Callable[[Trace], Finding | None], trace: Trace) -> Finding | None:
+    """Return what a rule finds; None also where it cannot be judged."""
+    try:
+        return rule(trace)
+    except NotJudged:
+        return None
+
+
+def counted(steps: float) -> str:
+    """Write a number of steps with three digits.
+
+    Examples
+    --------
+    >>> counted(2704.0), counted(38.0)
+    ('2,700', '38')
+    """
+    return f"{float(f'{steps:.3g}'):,.0f}"
 
 
 def plain(value: Any) -> Any:

@@ -19,10 +19,10 @@ from layerwise.diagnosis.evidence import (
     plain_descent,
     still,
 )
-from layerwise.diagnosis.finding import Finding, NotJudged, Premise
+from layerwise.diagnosis.finding import Finding, NotJudged, Premise, counted
 from layerwise.trace import Trace
 
-__all__ = ["broken_conservation", "idle_layer", "lazy_by_imbalance"]
+__all__ = ["broken_conservation", "exploding_imbalance", "idle_layer", "lazy_by_imbalance"]
 
 # r^2 = (share r)^2 + (1 - share^2) r^2 of the weight-to-target ratio r: imbalance is the larger
 # part of it from here on.
@@ -95,7 +95,7 @@ def _sides(trace: Trace, name: str, motions: Mapping[str, str]) -> tuple[list[st
 
 
 def idle_layer(trace: Trace) -> Finding | None:
-    """Find a layer that gets no gradient, or one that runs away from its neighbour.
+    """Find a layer that gets no gradient.
 
     A layer that moved and shrank exactly as decay does it counts as one without a gradient; where
     decay has done much, one that learned a thousandth of its size looks the same.
@@ -119,7 +119,7 @@ def idle_layer(trace: Trace) -> Finding | None:
         return Finding(
             "idle layer",
             "fault",
-            f"{', '.join(dead)} did not learn in {last_step:g} steps: "
+            f"{', '.join(dead)} did not learn in {counted(last_step)} steps: "
             f"{'only decay has moved it' if tau else 'it has not moved'}. It gets no gradient "
             "(dead units before it, a detached path) or the optimiser does not have it.",
             {f"motion/{layer}": path[layer] for layer in dead} | {"decay_budget": tau},
@@ -133,14 +133,21 @@ def idle_layer(trace: Trace) -> Finding | None:
                 ),
             ),
         )  # fmt: skip
+    return None
+
+
+def exploding_imbalance(trace: Trace) -> Finding | None:
+    """Find a layer that runs away from its neighbour."""
     drifts = {pair: last(trace, name) for pair, name in all_of(trace, "balance_drift").items()}
-    worst = max(drifts, key=drifts.__getitem__, default=None)
-    if worst is None or drifts[worst] <= EXPLODED:
+    if not drifts:
+        raise NotJudged("needs the series balance_drift/P: nothing is known to be conserved")
+    worst = max(drifts, key=drifts.__getitem__)
+    if drifts[worst] <= EXPLODED:
         return None
     return Finding(
         "exploding imbalance",
         "fault",
-        f"Of {worst} one layer outgrows the other: their imbalance has moved by "
+        f"Of {worst} one side outgrows the other: their imbalance has moved by "
         f"{drifts[worst]:.3g} times all squared weights at the start, which gradient flow would "
         "have conserved. The steps are too large.",
         {"balance_drift": drifts[worst], "balance_share": last(trace, f"balance_share/{worst}")},

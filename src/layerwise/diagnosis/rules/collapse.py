@@ -17,11 +17,11 @@ from layerwise.diagnosis.evidence import (
     last,
     need,
 )
-from layerwise.diagnosis.finding import Finding, NotJudged, Premise
+from layerwise.diagnosis.finding import Finding, NotJudged, Premise, counted
 from layerwise.measures import crossing_time
 from layerwise.trace import Trace
 
-__all__ = ["minority_collapse", "not_yet_collapsed", "rank_too_low"]
+__all__ = ["minority_below_the_threshold", "not_yet_collapsed", "rank_collapsed_too_early"]
 
 HALF: Final = 0.5  # of the C - 1 directions that C classes need; and accuracy of a learned class
 LOST: Final = 0.8  # of the largest rank so far: the rank has fallen
@@ -38,7 +38,7 @@ MINOR: Final = 0.5  # of the samples of the largest class: a minority has no mor
 NAMED: Final = 10  # of the classes that are lost
 
 
-def rank_too_low(trace: Trace) -> Finding | None:
+def rank_collapsed_too_early(trace: Trace) -> Finding | None:
     """Find features that lost directions before the classes were told apart.
 
     C classes need C - 1 directions; a rank that has fallen below half of them while the train
@@ -102,22 +102,27 @@ def not_yet_collapsed(trace: Trace) -> Finding | None:
     nc1, nc3 = last(trace, f"nc1/{name}"), last(trace, f"nc3/{name}")
     if not fit or (nc1 <= NC1 and not nc3 > NC3):
         return None
+    steps, shrunk = curve(trace, "decay_budget")
     tau = last(trace, "decay_budget")
+    if known(trace, "weight_decay") and last(trace, "weight_decay") == 0 and not tau > 0:
+        return None  # nothing is on its way to collapse
     evidence = {"nc1": nc1, "nc3": nc3, "decay_budget": tau}
-    left = math.nan
-    if tau > 0:
-        left = (BUDGET - tau) / tau * float(trace.clock[-1])
+    pace = float(np.diff(shrunk[-2:])[0] / np.diff(steps[-2:])[0]) if len(steps) > 1 else 0.0
+    left = (BUDGET - tau) / pace if pace > 0 else math.nan
     if left > 0:
         evidence["steps_left"] = left
     remedies: tuple[Remedy, ...] = ()
     if BUDGET / MOST <= tau < BUDGET and last(trace, "weight_decay") > 0:
         remedies = (decayed(last(trace, "weight_decay"), BUDGET / tau),)
-    when = f"; at this pace the budget is spent {left:.3g} steps from now" if left > 0 else ""
+    when = f"; at this pace the budget is spent {counted(left)} steps from now" if left > 0 else ""
+    done = "an unknown part" if math.isnan(tau) else f"{tau:.2g}"
+    state = f"the classes are still spread in {name} (NC1 {nc1:.2g})"
+    if nc1 <= NC1:
+        state = f"the head is not aligned with the class means of {name} yet (NC3 {nc3:.2g})"
     return Finding(
         "not yet collapsed",
         "note",
-        f"The data are fitted, but the classes are still spread in {name} (NC1 {nc1:.2g}, NC3 "
-        f"{nc3:.2g}): decay has done {0.0 if math.isnan(tau) else tau:.2g} of about {BUDGET:g} "
+        f"The data are fitted, but {state}: decay has done {done} of about {BUDGET:g} "
         f"e-foldings{when}.",
         evidence,
         (
@@ -131,7 +136,7 @@ def not_yet_collapsed(trace: Trace) -> Finding | None:
     )
 
 
-def minority_collapse(trace: Trace) -> Finding | None:
+def minority_below_the_threshold(trace: Trace) -> Finding | None:
     r"""Find classes too small for the decay: those that the loss gives up for good.
 
     A class of n_c samples is a mode of strength ``sqrt(n_c) - N c``, c the decay of the layers

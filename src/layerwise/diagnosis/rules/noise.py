@@ -8,7 +8,7 @@ import numpy as np
 
 from layerwise.diagnosis.advice import stopped
 from layerwise.diagnosis.evidence import config, need
-from layerwise.diagnosis.finding import Finding, NotJudged, Premise
+from layerwise.diagnosis.finding import Finding, NotJudged, Premise, counted
 from layerwise.trace import Trace
 
 __all__ = ["fits_noise"]
@@ -16,6 +16,7 @@ __all__ = ["fits_noise"]
 # Share of its best test accuracy that a run has lost at its end. Small images, 30 to 40 % of the
 # training labels wrong: .17 to .43; all labels right, lazy or rich: up to .085.
 FELL: Final = 0.12
+LEAST: Final = 0.05  # of the test accuracy that is lost: some hundred test samples tell so much
 ROSE: Final = 0.05  # of the train accuracy meanwhile: the run went on to fit, and did not diverge
 BELOW: Final = 0.1  # train accuracy below that of the test, at its best: training labels are worse
 NEARLY: Final = 0.9  # train accuracy: there was little left to fit when the test was best
@@ -37,7 +38,7 @@ def fits_noise(trace: Trace) -> Finding | None:
     steps, train, test = trace.clock[both], train[both], test[both]
     best = int(np.argmax(test))
     peak, end, before, after = (float(x) for x in (test[best], test[-1], train[best], train[-1]))
-    if end > (1 - FELL) * peak or after - before < ROSE:
+    if end > peak - max(FELL * peak, LEAST) or after - before < ROSE:
         return None
     evidence = {
         "best_test_accuracy": peak,
@@ -53,9 +54,9 @@ def fits_noise(trace: Trace) -> Finding | None:
     return Finding(
         "fits noise",
         "warning",
-        f"The test accuracy has come down to {end:.2f} from {peak:.2f} at step {steps[best]:g}, "
-        f"while the train accuracy rose from {before:.2f} to {after:.2f}: what was learned since "
-        "is true of these data alone. Look for wrong labels, or stop there.",
+        f"The test accuracy has come down to {end:.2f} from {peak:.2f} at step "
+        f"{counted(steps[best])}, while the train accuracy rose from {before:.2f} to {after:.2f}: "
+        "what was learned since is true of these data alone. Look for wrong labels, or stop there.",
         evidence,
         (
             Premise(

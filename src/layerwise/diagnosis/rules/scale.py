@@ -15,16 +15,16 @@ __all__ = ["downscaling", "lazy_by_scale"]
 
 EVEN: Final = "no layer is much larger than its neighbours"
 FLAT: Final = 1.25  # degree: below, as with norms behind all layers, weights have hardly a scale
-STRENGTH: Final = 10.0  # of a remedy: outputs / 10 and targets x 10 ended the delay on MNIST
+GOAL: Final = 1.0  # ratio: neither lazy nor rich in the scalar model, of a network at most that
 
 
 def lazy_by_scale(trace: Trace) -> Finding | None:
     """Find weights so large beside the target that features hardly change.
 
     Predicted by a weight-to-target ratio above 3 at the start (weights then grow by less than a
-    fifth). Of a network that ratio is an upper bound, so that features that have moved refute it,
-    and one layer that is much larger than its neighbour makes it large as well: what is lazy by
-    imbalance is not told again.
+    fifth). Of a network that ratio is an upper bound, so that features or a tangent kernel that
+    have moved refute it, and one layer that is much larger than its neighbour makes it large as
+    well: what is lazy by imbalance is not told again.
     """
     need(trace, "weight_to_target")
     ratio, growth = first(trace, "weight_to_target"), first(trace, "gamma_plus")
@@ -39,14 +39,15 @@ def lazy_by_scale(trace: Trace) -> Finding | None:
         if uneven is not None:
             return None
         alone = Premise(EVEN, True, "the larger layers move as the smaller ones do")
+    verb = "fits" if stayed.holds else "is expected to fit"
     return Finding(
         "lazy by scale",
         "warning",
-        f"The initial weights are {ratio:.3g} times what the target asks for: the run fits by "
-        "small changes of its weights and learns no features.",
+        f"The initial weights are {ratio:.3g} times what the target asks for: the run {verb} by "
+        "small changes of its weights, without learning features.",
         {"weight_to_target": ratio, "gamma_plus": growth, "degree": degree(trace)} | moved(trace),
         (stayed, alone, _scaled(trace)),
-        downscaling(trace),
+        downscaling(trace, GOAL),
     )
 
 
@@ -57,14 +58,13 @@ def _scaled(trace: Trace) -> Premise:
     return Premise(name, L >= FLAT, f"as their power {L:.2f}")
 
 
-def downscaling(trace: Trace) -> tuple[Remedy, ...]:
-    """Return the remedies that bring the ratio down tenfold, or to where a run is rich."""
+def downscaling(trace: Trace, goal: float) -> tuple[Remedy, ...]:
+    """Return the remedies that bring the ratio down to `goal`, or to where a run is rich."""
     ratio, L = first(trace, "weight_to_target"), degree(trace)
     if not ratio > RICH:
         return ()
     layers = None if _homogeneous(trace) else len(config(trace, "layers") or ()) or None
-    goal = max(RICH, ratio / STRENGTH)
-    return scale_to(goal, ratio, first(trace, "gamma_plus"), L, saturated=layers)
+    return scale_to(max(RICH, goal), ratio, first(trace, "gamma_plus"), L, saturated=layers)
 
 
 def _homogeneous(trace: Trace) -> bool:

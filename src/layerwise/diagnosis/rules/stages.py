@@ -14,7 +14,7 @@ from layerwise.diagnosis.rule import Line
 from layerwise.measures import crossing_time
 from layerwise.trace import Trace
 
-__all__ = ["stages"]
+__all__ = ["learning_in_stages"]
 
 # Sampling noise of a strength measured on 500 to 2000 inputs is 1/sqrt(inputs): seen from here on.
 NOISE: Final = 0.05
@@ -23,7 +23,7 @@ DONE: Final = 0.9  # and is learned here
 LOOKS: Final = 3  # that a line with an interval needs
 
 
-def stages(trace: Trace) -> Finding | None:
+def learning_in_stages(trace: Trace) -> Finding | None:
     """Find skills that are learned one after the other, and forecast the next.
 
     In a product of two balanced layers the strength of a skill obeys ``logit(R/S)' = const``: it
