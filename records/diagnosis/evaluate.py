@@ -117,11 +117,22 @@ def by_network(judged: list[Judged]) -> str:
     return ", ".join(parts)
 
 
-def row(one: Judged) -> dict[str, object]:
-    def end(name: str) -> float:
-        values = one.trace[name][np.isfinite(one.trace[name])]
-        return round(float(values[-1]), 4)
+def outcomes(judged: list[Judged]) -> str:
+    """Say what became of the runs of which it was said whether decay will end their delay."""
+    parts = []
+    for rule in ("memorised and waiting", "decay too weak"):
+        own = [one for one in judged if rule in one.said and one.run.setting.later]
+        rises = [one.later - end(one, "test_accuracy") for one in own]
+        parts.append(f"*{rule}* in {len(own)} runs, by {min(rises):.2f} to {max(rises):.2f}")
+    return f"Long after, the test accuracy had risen where was said {'; '.join(parts)}."
 
+
+def end(one: Judged, name: str) -> float:
+    values = one.trace[name][np.isfinite(one.trace[name])]
+    return round(float(values[-1]), 4)
+
+
+def row(one: Judged) -> dict[str, object]:
     low = [f.rule for f in one.diagnosis.findings if f.confidence == "low"]
     notes = [f.rule for f in one.diagnosis.findings if f.severity == "note"]
     setting = one.run.setting
@@ -136,8 +147,8 @@ def row(one: Judged) -> dict[str, object]:
         "right": one.right,
         "said with low confidence": "; ".join(low),
         "notes": "; ".join(notes),
-        "train_accuracy": end("train_accuracy"),
-        "test_accuracy": end("test_accuracy"),
+        "train_accuracy": end(one, "train_accuracy"),
+        "test_accuracy": end(one, "test_accuracy"),
         "test_accuracy later": round(one.later, 4) if setting.later else "",
         "setting": "; ".join(f"{k} {v}" for k, v in changed.items()),
     }
@@ -158,6 +169,7 @@ def main(runs: Path) -> None:
     for title, groups in PARTS.items():
         part = [one for one in judged if one.run.group in groups]
         text += f"**{title}:** {count(part)}; {by_network(part)}.\n\n{confusion(part)}\n\n"
+        text += f"{outcomes(part)}\n\n"
     (HERE / "confusion.md").write_text(text.rstrip() + "\n", encoding="utf-8")
     print(text)
     for one in judged:

@@ -89,6 +89,18 @@ class Twice(nn.Module):
         return self.head(torch.tanh(self.inner(torch.tanh(self.inner(x)))))
 
 
+class Branching(nn.Module):
+    """A loose weight, in a network that asks for the value of a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.gain = nn.Linear(4, 5), nn.Parameter(torch.ones(5, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.inner(x))
+        return h @ self.gain if bool(h.isfinite().all()) else h[:, :3]
+
+
 class Places(nn.Module):
     """Layers whose first axis is not that of the samples: positions, and time first."""
 
@@ -140,6 +152,7 @@ CASES: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
     "attention": lambda: (Attention(), tokens(5, 3, 7)),
     "loose": lambda: (TwoLayer(3, 4, std=1.0), inputs(5, 3)),
     "twice": lambda: (Twice(), inputs(5, 4)),
+    "branching": lambda: (Branching(), inputs(5, 4)),
     "places": lambda: (Places(), inputs(2, 2, 3)),
     "many outputs": lambda: (nn.Conv2d(2, 3, 2), inputs(4, 2, 3, 3)),
 }  # networks made anew: a test may change them

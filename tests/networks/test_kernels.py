@@ -10,6 +10,8 @@ from torch import nn
 
 from layerwise.networks import MLP, ResNet18, kernel_plan, ntk
 from layerwise.networks.kernels import contract, plan, signals
+from layerwise.networks.kernels.ntk import along
+from layerwise.networks.kernels.survey import survey
 
 from .kernel_cases import CASES, case, full_kernel, inputs, jacobian, spread, trace_kernel
 
@@ -53,7 +55,7 @@ def test_both_contractions_serve_every_layer(name, route, kind, monkeypatch):
 @METHODS
 @KINDS
 @pytest.mark.parametrize("cut", [1, 3])
-@pytest.mark.parametrize("name", ["dense", "convolutions", "attention"])
+@pytest.mark.parametrize("name", ["dense", "convolutions", "attention", "branching"])
 def test_two_batches_give_the_block_between_them(name, cut, kind, method):
     net, x = case(name)
     whole, rows = ntk(net, x, kind), cut
@@ -206,6 +208,19 @@ def test_pairs_are_taken_where_they_cost_less_than_gradients(factors, pairs):
     by_pairs = N * (N + 1) / 2 * p**2 * (2 * D + 2 * Q * o + contract.ELEMENTWISE)
     assert flops == (by_pairs if pairs else by_gradient)
     assert g > 1 or flops == min(by_gradient, by_pairs)
+
+
+@pytest.mark.parametrize("name", ["dense", "attention", "branching"])
+def test_a_survey_that_is_known_spares_its_two_runs(name):
+    net, x = case(name)
+    known, runs = survey(net, x), []
+    with torch.no_grad():
+        next(net.parameters()).add_(0.1)
+    net.register_forward_hook(lambda *_: runs.append(1))
+    found = along(net, x, "trace", "auto", None, 4.0, found=known)[0]
+    few = len(runs)
+    assert torch.equal(found, ntk(net, x))
+    assert len(runs) - few == few + 2
 
 
 def test_kernels_of_the_same_network_are_equal_with_and_without_unused_layers():

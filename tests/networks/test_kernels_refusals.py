@@ -12,7 +12,15 @@ from torch.utils.checkpoint import checkpoint
 
 from layerwise.networks import MLP, TwoLayer, kernel_plan, ntk, ntk_random, ntk_summed
 
-from .kernel_cases import CASES, Twice, case, inputs, mixed_convolutions, trace_kernel
+from .kernel_cases import (
+    CASES,
+    Twice,
+    case,
+    full_kernel,
+    inputs,
+    mixed_convolutions,
+    trace_kernel,
+)
 
 METHODS = pytest.mark.parametrize("method", ["auto", "jacobian"])
 
@@ -27,6 +35,18 @@ class Function(nn.Module):
 
     def forward(self, x):
         return self.function(self, x)
+
+
+class Doubled(torch.autograd.Function):
+    """A function of a user's own, without what would vectorise it."""
+
+    @staticmethod
+    def forward(ctx, z):
+        return 2 * z
+
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * g
 
 
 class Stranger(nn.Linear):
@@ -114,6 +134,54 @@ def test_unusual_models_are_exact_all_the_same(function, method):
     torch.testing.assert_close(ntk(net, x, method=method), expected, rtol=1e-11, atol=1e-11)
     assert torch.equal(net.calls, calls)
     assert torch.equal(x, kept)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda self, x: self.inner(x).tanh() * float(x.isfinite().all()),
+        lambda self, x: self.inner(x).tanh() + 0 * torch.rand(1),
+        lambda self, x: self.inner(x).tanh() + torch.from_numpy(x.detach().numpy()[:, :3]),
+        lambda self, x: Doubled.apply(self.inner(x).tanh()),
+        lambda self, x: (self.inner(x).tanh(), self.calls.add_(1), x.sum().item())[0],
+        lambda self, x: self.inner((torch.eye(4).double().to_sparse() @ x.T).T).tanh(),
+    ],
+    ids=["value", "drawn", "numpy", "function", "buffer", "sparse"],
+)
+def test_what_cannot_be_vectorised_is_taken_input_by_input(function):
+    net, x = Function(function), inputs(3, 4)
+    fired, state = [], torch.random.get_rng_state()
+    expected, whole = trace_kernel(net, x), full_kernel(net, x)
+    torch.random.set_rng_state(state)
+    calls = net.calls.clone()
+    net.inner.weight.register_hook(lambda g: fired.append(1))
+    torch.testing.assert_close(ntk(net, x, method="jacobian"), expected, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(ntk(net, x, "full", "jacobian"), whole, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(ntk(net, x), expected, rtol=1e-11, atol=1e-11)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert torch.equal(net.calls, calls)
+    assert not fired
+    assert net.inner.weight.grad is None
+
+
+def test_an_error_that_only_some_inputs_make_is_the_models_own():
+    def fail(self, x):
+        if x.shape[0] == 1 and x[0, 0].item() > 1:
+            raise RuntimeError("not today")
+        return self.inner(x).tanh()
+
+    x = torch.zeros(3, 4, dtype=torch.float64)
+    x[1, 0] = 2.0
+    with pytest.raises(RuntimeError, match="not today"):
+        ntk(Function(fail), x, method="jacobian")
+
+
+@METHODS
+def test_sparse_buffers_are_no_hindrance(method):
+    net = Function(lambda self, x: self.inner((self.mixing @ x.T).T).tanh())
+    net.register_buffer("mixing", (torch.eye(4) + torch.eye(4).roll(1, 0)).double().to_sparse())
+    x = inputs(3, 4)
+    torch.testing.assert_close(ntk(net, x, method=method), trace_kernel(net, x))
 
 
 @METHODS

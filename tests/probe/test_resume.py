@@ -103,7 +103,7 @@ def test_a_state_of_another_probe_is_refused():
 
 def test_what_is_no_state_is_refused():
     _, _, probe = begin()
-    with pytest.raises(ValueError, match="a state of format 1 is needed, got None"):
+    with pytest.raises(ValueError, match="a state of format 2 is needed, got None"):
         probe.load_state_dict({})
 
 

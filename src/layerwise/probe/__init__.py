@@ -30,11 +30,14 @@ series                                what it is
 ``layerwise/kernel_distance``         centred distance of the tangent kernel from its start
 ``layerwise/kernel_growth``           its norm relative to the start
 ``layerwise/kernel_alignment``        its centred alignment with the targets
-``layerwise/learning_rate``           of the optimiser
-``layerwise/weight_decay``            of the optimiser
-``layerwise/decay_budget``            tau, e-foldings by which decay alone shrank the weights so far
+``layerwise/learning_rate``           of the optimiser, for the weight matrices
+``layerwise/weight_decay``            of the optimiser, for the weight matrices
+``layerwise/decay_budget``            tau, e-foldings by which decay alone shrank them so far
 anything else                         what the user logged, under its own name
 ====================================  ============================================================
+
+NaN stands for what was not measured at a look, or is not known: tau where decay is coupled to an
+adaptive step, and the drift of a quantity whose parameters decay at different rates.
 """
 
 from layerwise.probe.probe import Probe

@@ -38,7 +38,7 @@ def measures_of(
     if group in ("scale", "features", "collapse", "kernel") and scene.subject is None:
         raise NotApplicable("pass batch= to look at the model with")
     if group in ("scale", "collapse") and scene.targets is None:
-        raise NotApplicable("pass batch=(x, y) with the targets")
+        raise NotApplicable(f"pass batch=(x, y) with the targets{scene.subject.hint}")
     if group == "collapse" and scene.labels is None:
         raise NotApplicable("the targets are no labels of classes")
     if group == "classes":

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from layerwise.measures import (
     gamma_plus,
@@ -15,45 +15,25 @@ from layerwise.measures import (
     kernel_growth,
     weight_to_target,
 )
-from layerwise.networks import ntk
+from layerwise.networks.kernels.ntk import along
 from layerwise.probe.measure import Measure, Memory, NotApplicable, View, norm
-from layerwise.probe.subject import Subject
 
-__all__ = ["SAMPLES", "SIGNS", "Kernel", "Projected", "Scale"]
+__all__ = ["Kernel", "Scale"]
 
 SAMPLES = 32
 SIGNS = 4
 SEED = 0
-
-
-class Projected(nn.Module):
-    """Four random combinations of the outputs with signs, or the outputs, where they are no more.
-
-    The trace kernel of the combinations is on average 4 times that of the outputs, as for
-    `layerwise.networks.ntk_random`; no measure sees the factor. The signs are always the same.
-    """
-
-    def __init__(self, subject: Subject) -> None:
-        super().__init__()
-        self.training = False
-        self.subject = subject
-
-    def forward(self, index: Tensor) -> Tensor:
-        """Map numbers of samples (n,) to combinations (n, 4)."""
-        outputs = self.subject(index).flatten(1)
-        if outputs.shape[1] <= SIGNS:
-            return outputs
-        draws = torch.Generator().manual_seed(SEED)
-        signs = 2.0 * torch.randint(2, (outputs.shape[1], SIGNS), generator=draws) - 1
-        return outputs @ signs.to(outputs)
+LIMIT = 4.0  # GB that a kernel may take
 
 
 @dataclass(frozen=True)
 class Kernel(Measure):
     """Centred distance of the tangent kernel from the start, growth, alignment with the targets.
 
-    The trace kernel of at most 32 samples, evenly spaced in the batch; for more than 4 outputs the
-    estimate of `Projected`. Keeps the kernel of the start.
+    The trace kernel of at most 32 samples, evenly spaced in the batch. Of more than 4 outputs it is
+    the kernel of 4 combinations of them with random signs, always the same: on average 4 times that
+    of the outputs, as for `layerwise.networks.ntk_random`; no measure sees the factor. Keeps the
+    kernel of the start.
     """
 
     name = "kernel"
@@ -142,4 +122,17 @@ def _slopes(view: View, index: Tensor, factor: float | None = None) -> tuple[flo
 
 
 def _kernel(view: View) -> Tensor:
-    return ntk(Projected(view.scene.subject), view.scene.subject.index(SAMPLES)).double()
+    subject = view.scene.subject
+    index = subject.index(SAMPLES)
+    found = subject.surveyed(index)
+    few = found.outputs.numel() <= SIGNS
+    Q, directions = (None, torch.eye) if few else (SIGNS, _signs)
+    found = along(subject, index, "trace", "auto", None, LIMIT, Q, directions, found)[0].double()
+    if not found.isfinite().all():
+        raise ValueError("the tangent kernel is not finite")
+    return found
+
+
+def _signs(C: int) -> Tensor:
+    draws = torch.Generator().manual_seed(SEED)
+    return 2.0 * torch.randint(2, (C, SIGNS), generator=draws).T - 1

@@ -122,6 +122,10 @@ class Measure(abc.ABC):
         Sums over the steps are kept in `memory`.
         """
 
+    def between(self, view: View, memory: Memory) -> dict[str, float]:
+        """Return what a costly measure has at a look at which it is not due."""
+        return {}
+
 
 def norm(value: Tensor) -> Tensor:
     """Return ``|value|``, at least in float32."""

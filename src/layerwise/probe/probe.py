@@ -25,7 +25,7 @@ __all__ = ["Probe"]
 
 PREFIX = "layerwise/"
 LEADING = ("", "1", "2", "5")  # of the multiples of the interval at which the model is run
-FORMAT = 1
+FORMAT = 2
 
 
 class Probe:
@@ -46,8 +46,9 @@ class Probe:
         Any module, compiled or wrapped for data-parallel training or not. What is compared with
         the start is compared with the model as it is now, on the device on which it is now.
     features
-        Names of modules whose outputs (N, ...), flattened, are looked at as features. By default
-        ``penultimate``: what enters the linear layer that makes the outputs, if there is one.
+        Names of modules whose outputs (N, ...), flattened, are looked at as features, and
+        ``penultimate`` for what enters the linear layer that makes the outputs, which alone is the
+        default: ``("penultimate", "body.3")`` names one more.
     batch
         What the model is looked at with: inputs x, or ``(x, y)``. Inputs are a tensor (N, ...) or a
         mapping of tensors, passed by keyword. Targets are labels (N,), or numbers of the shape of
@@ -64,8 +65,9 @@ class Probe:
         Neighbouring layers, where the order of the layers is not known, as for
         `layerwise.networks.conserved_quantities`: ``[("fc1", "fc2", "relu")]``.
     optimizer
-        The optimiser, whose rate and decay are read at every look. Without it a drift that decay
-        explains is not told from one that it does not.
+        The optimiser, whose rate and decay are read at every look: those of the weight matrices,
+        whatever biases and norms have. Without it a drift that decay explains is not told from one
+        that it does not.
     target_scale
         The number that stands for the one in one-hot targets, if y are labels. A cross-entropy has
         no such number; 1 is then a convention.
@@ -327,10 +329,9 @@ class Probe:
         with undisturbed(self._scene.model) if costly else no_grad():
             view = self._view(step)
             for measure in list(self._measures):
-                if measure.costly and not costly:
-                    continue
+                take = measure.between if measure.costly and not costly else measure.values
                 try:
-                    values = measure.values(view, self._memory[measure.name])
+                    values = take(view, self._memory[measure.name])
                     row |= {f"{PREFIX}{name}": value for name, value in values.items()}
                 except Exception as error:
                     self._measures.remove(measure)
@@ -358,7 +359,8 @@ class Probe:
     def _settings(self) -> Settings | None:
         if self._optimizer is None:
             return None
-        return settings_of(self._optimizer, self._scene.trained.values())
+        scene = self._scene
+        return settings_of(self._optimizer, scene.trained, scene.layers.values())
 
     def _numbers(self) -> dict[str, float]:
         """Return what was logged and waits for a look."""

@@ -30,7 +30,7 @@ class Scene:
     subject
         The model with its batch; None without a batch, as all that follows.
     features
-        Names of the modules whose outputs are features, ``penultimate`` for what the head reads.
+        Names of modules whose outputs are features, and ``penultimate`` for what the head reads.
     head
         Name of the linear layer that makes the outputs, None if there is none.
     targets, labels
@@ -79,11 +79,13 @@ class Scene:
             return cls(model, trained)
         x, y = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
         subject = Subject(model, x, forward)
-        subject.need_modules(features)
+        subject.need_modules(features, [PENULTIMATE])
         try:
             outputs, _ = subject.run(subject.index())
         except Exception as error:
-            raise ValueError(f"the model does not run on the batch: {error}") from error
+            raise ValueError(
+                f"the model does not run on the batch: {error}{subject.hint}"
+            ) from error
         if outputs.ndim == 0 or len(outputs) != subject.samples:
             raise ValueError(
                 f"the model must map the {subject.samples} samples of the batch to outputs "
@@ -92,9 +94,16 @@ class Scene:
         head = subject.head(outputs.shape)
         if not features and head is not None:
             features = (PENULTIMATE,)
+        if PENULTIMATE in features and head is None:
+            raise ValueError(
+                f"there are no features {PENULTIMATE!r}: no linear layer makes the outputs; name "
+                "modules instead"
+            )
         targets, labels = (None, None) if y is None else targets_of(y, outputs, target_scale)
         if class_counts is not None and labels is None:
-            raise ValueError("class_counts need labels: pass batch=(x, y) with labels y (N,)")
+            raise ValueError(
+                f"class_counts need labels: pass batch=(x, y) with labels y (N,){subject.hint}"
+            )
         counts = None if class_counts is None else counts_of(class_counts, targets.shape[1])
         return cls(model, trained, subject, tuple(features), head, targets, labels, counts)
 

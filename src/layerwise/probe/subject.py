@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import Any
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from layerwise.names import nearest
+from layerwise.networks.kernels.survey import Survey, survey
 
 __all__ = ["Forward", "Subject", "undisturbed", "unwrapped"]
 
 Forward = Callable[[nn.Module, Any], Any]
 
+LABELS = "labels"  # as data collators call them
 HEAD_ERROR = 1e-3  # of the outputs: what a head and a factor may leave unexplained
 
 
@@ -78,6 +81,7 @@ class Subject(nn.Module):
         self.training = False
         self.model = model
         self._forward = forward or _called
+        self._known: tuple[list[nn.Parameter], Survey] | None = None
         parts = [v for v in _parts(inputs) if isinstance(v, Tensor) and v.ndim]
         if not parts or len(parts[0]) == 0:
             raise ValueError(
@@ -115,6 +119,16 @@ class Subject(nn.Module):
     def parameters_of(self) -> dict[str, nn.Parameter]:
         """The model's parameters by name, each once."""
         return dict(self.model.named_parameters())
+
+    def surveyed(self, index: Tensor) -> Survey:
+        """Return what samples say before a kernel, kept while the same parameters are trained."""
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        known, found = self._known or ([], None)
+        same = len(known) == len(trained) and all(map(operator.is_, known, trained))
+        if found is None or not same:
+            found = survey(self, index)
+            self._known = trained, found
+        return found
 
     def run(self, index: Tensor, factor: float | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the outputs and the parameters they were made of, times a factor if any.
@@ -157,9 +171,17 @@ class Subject(nn.Module):
                 handle.remove()
         return outputs, left, entered
 
-    def need_modules(self, names: Sequence[str]) -> None:
-        """Raise for a name of no module of the model."""
+    @property
+    def hint(self) -> str:
+        """What to do where the inputs hold the labels that belong beside them, if they do."""
+        if isinstance(self._inputs, Tensor) or LABELS not in self._inputs:
+            return ""
+        return f"; the mapping of inputs holds {LABELS!r}: take them out, batch=(inputs, labels)"
+
+    def need_modules(self, names: Sequence[str], others: Collection[str] = ()) -> None:
+        """Raise for a name of no module of the model, nor one of the others."""
         known = {name for name, _ in self.model.named_modules(remove_duplicate=False) if name}
+        known.update(others)
         for name in names:
             if name not in known:
                 raise ValueError(nearest(name, known, kind="module"))

@@ -62,8 +62,11 @@ class Motion(Measure):
 class Decay(Measure):
     """The optimiser's settings, and ``tau``, by which decay alone shrank the weights so far.
 
-    ``tau = sum lr x decay`` over the steps, over ``1 - momentum`` for SGD with momentum; between
-    two looks the mean of both rates counts. 0 where decay is coupled to an adaptive step (Adam).
+    All are those of the weight matrices, whatever biases and gains of norms have; where matrices
+    differ, those of the one in the middle, see `Settings`. ``tau = sum lr x decay`` over the steps,
+    times ``(1 - dampening)/(1 - momentum)`` for SGD with momentum; between two looks the mean of
+    both rates counts. 0 without decay; NaN, for not known, from where on decay is coupled to an
+    adaptive step (Adam).
     """
 
     name = "optimizer"
@@ -75,11 +78,11 @@ class Decay(Measure):
         return {}
 
     def values(self, view: View, memory: Memory) -> dict[str, float]:
-        shrunk, _ = _clock(view, memory)
+        main = view.settings.main
         return {
-            "learning_rate": view.settings.learning_rate,
-            "weight_decay": view.settings.weight_decay,
-            "decay_budget": shrunk,
+            "learning_rate": main.learning_rate,
+            "weight_decay": main.weight_decay,
+            "decay_budget": _clock(view, memory, "clock", main.shrink),
         }
 
 
@@ -91,9 +94,12 @@ class Balance(Measure):
 
         balance = tr D / h        share = tr D / q        drift = |D - e^(-2 tau) D_0| / q_0
 
-    Decay at one rate multiplies D by ``e^(-2 tau)``; tau is 0 without an optimiser. A step of plain
-    SGD changes D by at most ``lr^2 sum |G|^2`` with the gradients G; summed over the steps, with
-    the gradients found at each look, that is what is allowed, relative to ``q_0``.
+    Decay of all parameters in it at one rate multiplies D by ``e^(-2 tau)``; tau is 0 without an
+    optimiser. Where they decay at different rates (a bias in it without decay, say) the law does
+    not hold, and where decay is coupled to an adaptive step tau is not known: the drift is NaN from
+    there on. A step of plain SGD changes D by at most ``lr^2 sum |G|^2`` with the gradients G;
+    summed over the steps, with the gradients found at each look, that is what is allowed, relative
+    to ``q_0``.
 
     Attributes
     ----------
@@ -114,9 +120,11 @@ class Balance(Measure):
         }
 
     def values(self, view: View, memory: Memory) -> dict[str, float]:
-        shrunk, waited = _clock(view, memory)
+        here = torch.tensor(view.step, dtype=torch.float64)
+        waited = view.step - round(float(memory.get("looked", here)))
+        memory["looked"] = here
         found: dict[str, Tensor] = {}
-        for item in self.items:
+        for item, shrunk in zip(self.items, self._shrunk(view, memory), strict=True):
             D, size = _of(item, view)
             D0, size0 = (memory[f"{item.name}/{what}"] for what in ("value", "size"))
             trace = D.diagonal(dim1=-2, dim2=-1).sum() if item.rule == "full" else D.sum()
@@ -129,38 +137,53 @@ class Balance(Measure):
         values = torch.stack(list(found.values())).tolist()
         return dict(zip(found, values, strict=True))
 
+    def between(self, view: View, memory: Memory) -> dict[str, float]:
+        self._shrunk(view, memory)
+        return {}
+
+    def _shrunk(self, view: View, memory: Memory) -> list[float]:
+        """Return tau of the parameters of each quantity."""
+        settings = view.settings
+        rates = [0.0 if settings is None else settings.shrink(_names(item)) for item in self.items]
+        return [
+            _clock(view, memory, f"{item.name}/clock", rate)
+            for item, rate in zip(self.items, rates, strict=True)
+        ]
+
 
 def _by_layer(what: str, layers: Mapping[str, str], values: Tensor) -> dict[str, float]:
     return {f"{what}/{layer}": v for layer, v in zip(layers, values.tolist(), strict=True)}
 
 
+def _names(item: Conserved) -> list[str]:
+    return [name for name, _ in item.readers + item.writers]
+
+
 def _of(item: Conserved, view: View) -> tuple[Tensor, Tensor]:
     """Return the conserved quantity and the sum of all squared weights in it."""
-    names = [name for name, _ in item.readers + item.writers]
+    names = _names(item)
     own = {name: view.scene.trained[name].detach() for name in names}
     own = {name: p if p.element_size() >= 4 else p.float() for name, p in own.items()}
     return item.value(own), sum(view.sizes[name] ** 2 for name in names).clamp(min=TINY)
 
 
-def _clock(view: View, memory: Memory) -> tuple[float, int]:
-    """Return tau up to this step and the steps since the last look, and keep both in `memory`."""
-    rate = 0.0 if view.settings is None else view.settings.decay_rate
+def _clock(view: View, memory: Memory, key: str, rate: float) -> float:
+    """Return tau up to this step, and keep it in `memory`."""
     start = torch.tensor([view.step, rate, 0.0], dtype=torch.float64)
-    last, before, shrunk = memory.get("clock", start).tolist()
-    waited = view.step - round(last)
-    shrunk += waited * (before + rate) / 2
-    memory["clock"] = torch.tensor([view.step, rate, shrunk], dtype=torch.float64)
-    return shrunk, waited
+    last, before, shrunk = memory.get(key, start).tolist()
+    shrunk += (view.step - last) * (before + rate) / 2
+    memory[key] = torch.tensor([view.step, rate, shrunk], dtype=torch.float64)
+    return shrunk
 
 
 def _allowed(view: View, memory: Memory, item: Conserved, waited: int) -> Tensor | None:
     """Return the largest change of the quantity by finite steps so far, if it is known."""
-    if view.settings is None or not view.settings.plain:
+    names = _names(item)
+    step = None if view.settings is None else view.settings.plain_rate(names)
+    grads = [view.scene.trained[name].grad for name in names]
+    if step is None or any(grad is None for grad in grads):
         return None
-    grads = [view.scene.trained[name].grad for name, _ in item.readers + item.writers]
-    if any(grad is None for grad in grads):
-        return None
-    rate = view.settings.learning_rate**2 * sum(norm(grad) ** 2 for grad in grads)
+    rate = step**2 * sum(norm(grad) ** 2 for grad in grads)
     before = memory.get(f"{item.name}/rate", rate)
     total = memory.get(f"{item.name}/allowed", torch.zeros_like(rate)) + waited * before
     memory[f"{item.name}/rate"], memory[f"{item.name}/allowed"] = rate, total

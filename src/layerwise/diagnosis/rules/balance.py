@@ -35,6 +35,9 @@ DISCRETE: Final = 1e-4  # by which (1 - lr decay)^steps may differ from the expo
 MOVED: Final = 1e-3  # relative motion of a layer that learns
 EXPLODED: Final = 10.0  # drift of the imbalance over all squared weights at the start
 STEPS: Final = 10.0  # times what finite steps explain: gradients are sampled at the looks only
+UNKNOWN: Final = (
+    "needs the series balance_drift/P: nothing is known to be conserved, or how it decays is not"
+)
 FLOOR: Final = 0.01  # drift that is no fault: small CNNs under descent kept theirs to 1 %
 
 
@@ -140,7 +143,7 @@ def exploding_imbalance(trace: Trace) -> Finding | None:
     """Find a layer that runs away from its neighbour."""
     drifts = {pair: last(trace, name) for pair, name in all_of(trace, "balance_drift").items()}
     if not drifts:
-        raise NotJudged("needs the series balance_drift/P: nothing is known to be conserved")
+        raise NotJudged(UNKNOWN)
     worst = max(drifts, key=drifts.__getitem__)
     if drifts[worst] <= EXPLODED:
         return None
@@ -172,7 +175,7 @@ def broken_conservation(trace: Trace) -> Finding | None:
     """
     drifts = all_of(trace, "balance_drift")
     if not drifts:
-        raise NotJudged("needs the series balance_drift/P: nothing is known to be conserved")
+        raise NotJudged(UNKNOWN)
     plain = plain_descent(trace)
     if plain.holds is None:
         raise NotJudged("needs the optimiser: without it decay is not told from a fault")

@@ -12,7 +12,7 @@ from layerwise.networks.kernels.jacobian import add_jacobian
 from layerwise.networks.kernels.plan import KernelPlan, plan_of
 from layerwise.networks.kernels.runs import need_batch
 from layerwise.networks.kernels.signals import add_layers
-from layerwise.networks.kernels.survey import survey
+from layerwise.networks.kernels.survey import Survey, survey
 
 __all__ = ["along", "kernel_plan", "ntk"]
 
@@ -54,8 +54,9 @@ def ntk(
         ``G_c = dy_c/dz`` (N, o) adds ``(A A^T + 1) * sum_c G_c G_c^T``, the 1 for its bias;
         convolutions, dense layers at many positions, norms and embeddings the like, by pairs of
         positions or per-sample gradients, whichever costs less. ``"jacobian"``: by `torch.func`,
-        for any parameter. ``"auto"``: layers where there is a rule, the Jacobian of the other
-        parameters; `kernel_plan` tells.
+        for any parameter; input by input, and slower, where the model does what that cannot
+        vectorise. ``"auto"``: layers where there is a rule, the Jacobian of the other parameters;
+        `kernel_plan` tells.
     x2
         Other inputs (M, ...), for the rectangular kernel (N, M) or (N C, M C).
     limit_gb
@@ -127,10 +128,14 @@ def along(
     limit_gb: float,
     Q: int | None = None,
     directions: Callable[[int], Tensor] = torch.eye,
+    found: Survey | None = None,
 ) -> Tensor:
-    """Return kernels (E, ..., ...) of the outputs' products with Q directions, (Q, C) given C."""
+    """Return kernels (E, ..., ...) of the outputs' products with Q directions, (Q, C) given C.
+
+    A survey of the same model, with the same parameters trained, spares another.
+    """
     whole = _joined(x, x2)
-    found = survey(model, whole)
+    found = found or survey(model, whole)
     n, m, Q = len(x), None if x2 is None else len(x2), Q or found.outputs.numel()
     plan = plan_of(found, kind, method, n, m, Q, limit_gb)
     if plan.gigabytes > limit_gb:

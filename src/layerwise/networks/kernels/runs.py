@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -53,12 +53,15 @@ def recorded(modules: Collection[nn.Module]) -> Iterator[list[Call]]:
             handle.remove()
 
 
-def evaluate(model: nn.Module, x: Tensor) -> Tensor:
-    """Return the model's output with its graph; nothing else changes, random numbers included."""
+def evaluate(model: nn.Module, x: Tensor, instead: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Return the model's output with its graph; nothing else changes, random numbers included.
+
+    Other values may stand instead of some parameters.
+    """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     devices = [x.device] if x.is_cuda else []
     with torch.enable_grad(), torch.random.fork_rng(devices):
-        y = functional_call(model, buffers, (x.detach().clone(),))
+        y = functional_call(model, {**(instead or {}), **buffers}, (x.detach().clone(),))
     if not isinstance(y, Tensor):
         raise TypeError(
             f"the model must return one tensor (N, ...), got {type(y).__name__}; wrap it in a "

@@ -67,8 +67,9 @@ def survey(model: nn.Module, x: Tensor) -> Survey:
     kept: dict[int, int] = {}
 
     def keep(value: Tensor) -> Tensor:
-        storage = value.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        if value.layout is torch.strided:  # sparse ones have no storage of their own
+            storage = value.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
         return value.detach()  # the tensor itself would hold its graph, and the graph the tensor
 
     with recorded(modules) as alone, saved_tensors_hooks(keep, lambda value: value):
@@ -78,7 +79,8 @@ def survey(model: nn.Module, x: Tensor) -> Survey:
         pair = evaluate(model, torch.cat([x[-1:], x[:1]]))  # the first input, but elsewhere
     _need_apart(y.detach(), pair.detach())
     for tensor in (*model.parameters(), *model.buffers()):
-        kept.pop(tensor.untyped_storage().data_ptr(), None)
+        if tensor.layout is torch.strided:
+            kept.pop(tensor.untyped_storage().data_ptr(), None)
 
     uses, nodes = _uses(y)
     if any(node.name() == "CheckpointFunctionBackward" for node in nodes):
