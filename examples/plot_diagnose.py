@@ -74,16 +74,17 @@ print(found[0])
 # The same network, without and with a remedy
 # -------------------------------------------
 #
-# ``scale_output`` returns a network that multiplies the outputs of this one by 0.1. Nothing else
-# is changed: not the weights as they have become, the data, the loss, the rate, nor the decay. Both
-# go on with a new optimiser. The remedy does the same to a start of which nothing is trained yet,
-# and there brings the weight-to-target ratio down as its prediction says.
+# ``scale_output`` returns a network that multiplies the outputs of this one by the factor that the
+# diagnosis names. Nothing else is changed: not the weights as they have become, the data, the loss,
+# the rate, nor the decay. Both go on with a new optimiser. The remedy does the same to a start of
+# which nothing is trained yet, and there brings the weight-to-target ratio down as it predicts.
 
 left, cured, anew = [], [], []
-for start, net, data in zip(starts, nets, drawn, strict=True):
+for start, net, data, diagnosis in zip(starts, nets, drawn, found, strict=True):
+    factor = next(one.value for one in diagnosis.remedies if one.name == "scale_output")
     left.append(train(copy.deepcopy(net), data, DIAGNOSED, 4000, goal=LEVEL + 0.01))
-    cured.append(train(lw.remedies.scale_output(net, 0.1), data, DIAGNOSED, 600))
-    anew.append(train(lw.remedies.scale_output(start, 0.1), data, 0, 500))
+    cured.append(train(lw.remedies.scale_output(net, factor), data, DIAGNOSED, 600))
+    anew.append(train(lw.remedies.scale_output(start, factor), data, 0, 500))
 
 print(f"step of test accuracy {LEVEL}")
 print("forecast, 90 % interval    as it was   remedy   remedy at the start   ratio")
@@ -105,7 +106,7 @@ for seed, diagnosis in enumerate(found):
 figure, (accuracy, features) = plt.subplots(1, 2, sharex=True)
 for seed in range(3):
     told = found[seed].forecast
-    names = "output x 0.1", "as it was", "forecast, 90 %", "train"
+    names = f"output x {factor:.3g}", "as it was", "forecast, 90 %", "train"
     with_it, without, forecast, fit = names if seed == 0 else 4 * (None,)
     early = traces[seed]
     accuracy.plot(early.clock, early["train_accuracy"], ":", color="0.4", label=fit)

@@ -67,8 +67,9 @@ for step in range(STEPS + 1):
 # ----------
 
 trace = probe.trace()
-print(lw.diagnose(trace))
-print(f"\nin the logger: {len(writer.numbers)} numbers, of step {STEPS} for example")
+end = lw.diagnose(trace)
+print(f"findings: {len(end.findings)}; nothing found by: {', '.join(end.clear)}")
+print(f"in the logger: {len(writer.numbers)} numbers, of step {STEPS} for example")
 for name in ("nc1", "nc2_angle", "nc3"):
     full = f"layerwise/{name}/penultimate"
     print(f"  {full:32} {writer.numbers[full, STEPS]:.3f}")

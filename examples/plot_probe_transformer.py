@@ -89,17 +89,17 @@ for seed in range(3):
     traces.append(train(net, *data[-1]))
 found = [lw.diagnose(trace) for trace in traces]
 print(found[0])
+told = [diagnosis.findings[0].evidence["steps"] for diagnosis in found]
+print("\nsteps that the three seeds are told:", *map("{:,.0f}".format, told))
 
 # %%
 # From the same start, with every weight times the factor that the diagnosis names
 # --------------------------------------------------------------------------------
 
-FACTOR = 0.873
-for diagnosis in found:
-    print(*(remedy.call for remedy in diagnosis.remedies if remedy.name == "scale_weights"))
 cured = []
-for start, (known, unseen) in zip(starts, data, strict=True):
-    lw.remedies.scale_weights(start, FACTOR)
+for start, (known, unseen), diagnosis in zip(starts, data, found, strict=True):
+    factor = next(one.value for one in diagnosis.remedies if one.name == "scale_weights")
+    lw.remedies.scale_weights(start, factor)
     cured.append(train(start, known, unseen))
 
 for name, look in (
@@ -112,14 +112,15 @@ for name, look in (
 
 # %%
 # The remedy works, but not by the number that led to it: in a network with norms the
-# weight-to-target ratio is a convention, and here it rises in two of the seeds. The forecast,
-# calibrated on deep tanh networks, is right that the runs will generalise and wrong about when:
-# left alone, which takes two minutes and is not done here, they do at steps 1700, 2200 and 2225.
+# weight-to-target ratio is a convention, and here it rises in two of the seeds. That the runs will
+# generalise late is right. When is a guess, of a clock calibrated on deep tanh networks, and so
+# comes without an interval: left alone, which takes a minute and is not done here, they reach a
+# test accuracy of 0.85 at steps 1700, 2200 and 2225, up to a third earlier than was told.
 
 figure, (right, spread) = plt.subplots(1, 2)
 for seed in range(3):
     for trace, color, name in (
-        (cured[seed], "C1", f"weights x {FACTOR}"),
+        (cured[seed], "C1", f"weights x {factor:.3g}"),
         (traces[seed], "C0", "as it was"),
     ):
         label = name if seed == 0 else None

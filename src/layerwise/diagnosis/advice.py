@@ -104,12 +104,13 @@ def scaled(
     after, grown = (
         float(measure([root * a], [root * b], 1.0)) for measure in (weight_to_target, gamma_plus)
     )
+    pace = "as fast as before" if speed == 1 else f"{speed:.3g} times as fast"
     what = "model" if name != "scale_targets" else "targets"
     return Remedy(
         name,
         f"lw.remedies.{name}({what}, {factor:.3g})",
         f"weight-to-target ratio {ratio:.3g} becomes {after:.3g}, so that squared weights grow "
-        f"{grown:.3g}-fold; a lazy fit by plain descent is {speed:.3g} times as fast",
+        f"{grown:.3g}-fold; a lazy fit by plain descent is {pace}",
         {"weight_to_target": after, "gamma_plus": grown, "speed": speed},
         value=factor,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from layerwise.diagnosis.advice import Remedy
 from layerwise.diagnosis.finding import SEVERITIES, Finding, NotJudged, counted, plain
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = ["Diagnosis", "diagnose"]
+
+FINDING: Final = 24  # characters of the column of findings: at 80 in all a call keeps to its line
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,11 @@ class Diagnosis:
         from rich.text import Text
 
         table = Table(show_lines=True)
-        for heading in ("finding", "what, and what it rests on", "what to try"):
-            table.add_column(heading, overflow="fold")  # a call is never cut
+        table.add_column("finding", max_width=FINDING)
+        table.add_column("what, what it rests on, and what to try", overflow="fold")
         for finding in self.findings:
             head = f"{finding.severity}: {finding.rule}\nconfidence {finding.confidence}"
-            cells = head, "\n".join(_grounds(finding)), "\n".join(_tries(finding))
-            table.add_row(*map(Text, cells))
+            table.add_row(Text(head), Text("\n".join((*_grounds(finding), *_tries(finding)))))
         return table
 
     def __str__(self) -> str:
@@ -99,7 +100,7 @@ def _grounds(finding: Finding) -> list[str]:
 
 
 def _tries(finding: Finding) -> list[str]:
-    return [f"{one.call}: {one.effect}" for one in finding.remedies]
+    return [f"> {one.call}: {one.effect}" for one in finding.remedies]
 
 
 def diagnose(trace: Trace) -> Diagnosis:

@@ -89,7 +89,7 @@ def not_yet_collapsed(trace: Trace) -> Finding | None:
     """Find fitted classes whose features have not collapsed, and the decay that is still to come.
 
     What collapses them is the decay budget: the e-foldings by which decay alone would have shrunk
-    the weights.
+    the weights. Where less than a tenth of it is spent at the fit, none is to be expected.
     """
     spreads = all_of(trace, "nc1")
     if not spreads:
@@ -104,7 +104,7 @@ def not_yet_collapsed(trace: Trace) -> Finding | None:
         return None
     steps, shrunk = curve(trace, "decay_budget")
     tau = last(trace, "decay_budget")
-    if known(trace, "weight_decay") and last(trace, "weight_decay") == 0 and not tau > 0:
+    if tau < BUDGET / MOST or (known(trace, "weight_decay") and last(trace, "weight_decay") == 0):
         return None  # nothing is on its way to collapse
     evidence = {"nc1": nc1, "nc3": nc3, "decay_budget": tau}
     pace = float(np.diff(shrunk[-2:])[0] / np.diff(steps[-2:])[0]) if len(steps) > 1 else 0.0
@@ -112,7 +112,7 @@ def not_yet_collapsed(trace: Trace) -> Finding | None:
     if left > 0:
         evidence["steps_left"] = left
     remedies: tuple[Remedy, ...] = ()
-    if BUDGET / MOST <= tau < BUDGET and last(trace, "weight_decay") > 0:
+    if tau < BUDGET and last(trace, "weight_decay") > 0:
         remedies = (decayed(last(trace, "weight_decay"), BUDGET / tau),)
     when = f"; at this pace the budget is spent {counted(left)} steps from now" if left > 0 else ""
     done = "an unknown part" if math.isnan(tau) else f"{tau:.2g}"
