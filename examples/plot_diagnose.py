@@ -100,7 +100,7 @@ for seed, diagnosis in enumerate(found):
 
 # %%
 # Left alone, the run generalises when the forecast says, after two thousand steps and more; its
-# features move little meanwhile, and decay shrinks what the large start left behind. With the
+# features move slowly meanwhile, and decay shrinks what the large start left behind. With the
 # remedy it is there within 200 steps of the diagnosis, and learns new features to get there.
 
 figure, (accuracy, features) = plt.subplots(1, 2, sharex=True)
@@ -116,11 +116,10 @@ for seed in range(3):
         moved = trace["layerwise/feature_distance/penultimate"]
         seen = np.isfinite(moved)
         features.plot(trace.clock[seen], moved[seen], color=color, label=name)
-    accuracy.plot([told.low, told.high], [LEVEL, LEVEL], color="0.6", linewidth=5, zorder=0,
-                  solid_capstyle="butt", label=forecast)  # fmt: skip
+    accuracy.hlines(LEVEL, told.low, told.high, "0.6", linewidth=5, zorder=0, label=forecast)
 accuracy.axvline(DIAGNOSED, color="0.6", linestyle=":")
 accuracy.set(title=f"diagnosed at step {DIAGNOSED}", xlabel="step", ylabel="test accuracy")
 accuracy.legend(loc="lower right")
-features.set(title="what the features do then", xlabel="step", ylabel="distance of their kernel")
+features.set(title="what the features do then", xlabel="step", ylabel="kernel distance")
 features.legend()
 plt.show()

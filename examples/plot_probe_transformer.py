@@ -108,7 +108,8 @@ for name, look in (
     ("layerwise/weight_to_target", 0),
 ):
     pairs = zip(traces, cured, strict=True)
-    print(name, *(f"{one[name][look]:.3g} -> {two[name][look]:.3g}  " for one, two in pairs))
+    changes = (f"{one[name][look]:.3g} -> {two[name][look]:.3g}" for one, two in pairs)
+    print(f"{name}:", ", ".join(changes))
 
 # %%
 # The remedy works, but not by the number that led to it: in a network with norms the
