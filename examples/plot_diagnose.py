@@ -81,7 +81,7 @@ print(found[0])
 
 left, cured, anew = [], [], []
 for start, net, data, diagnosis in zip(starts, nets, drawn, found, strict=True):
-    factor = next(one.value for one in diagnosis.remedies if one.name == "scale_output")
+    factor = diagnosis.remedy("scale_output").value
     left.append(train(copy.deepcopy(net), data, DIAGNOSED, 4000, goal=LEVEL + 0.01))
     cured.append(train(lw.remedies.scale_output(net, factor), data, DIAGNOSED, 600))
     anew.append(train(lw.remedies.scale_output(start, factor), data, 0, 500))

@@ -98,7 +98,7 @@ print("\nsteps that the three seeds are told:", *map("{:,.0f}".format, told))
 
 cured = []
 for start, (known, unseen), diagnosis in zip(starts, data, found, strict=True):
-    factor = next(one.value for one in diagnosis.remedies if one.name == "scale_weights")
+    factor = diagnosis.remedy("scale_weights").value
     lw.remedies.scale_weights(start, factor)
     cured.append(train(start, known, unseen))
 

@@ -267,8 +267,8 @@ class Diagnose:
         if found.findings:
             Console().print(found.table())
         print(f"findings: {len(found.findings)}; nothing found by: {', '.join(found.clear) or '–'}")
-        for rule, why in found.not_judged.items():
-            print(f"not judged: {rule}: {why}")
+        for why, rules in found.reasons.items():
+            print(f"not judged: {', '.join(rules)}: {why}")
         out = self.out or Path("diagnosis") / self.trace.resolve().name
         page = findings.write(found, trace, out, name=str(self.trace), force=self.force)
         print(f"\nThe report lies in {page.resolve()}")

@@ -68,6 +68,24 @@ def test_it_says_everything_in_words():
     assert "not judged: learning in stages: needs the series skill/NAME" in text
 
 
+def test_a_remedy_is_asked_for_by_name():
+    found = lw.diagnose(made(MIXED, optimizer=SGD))
+    assert found.remedy("scale_output") in found.remedies
+    with pytest.raises(
+        KeyError, match="unknown remedy 'scale_outputs'; did you mean 'scale_output'"
+    ):
+        found.remedy("scale_outputs")
+
+
+def test_a_reason_for_several_rules_is_said_once():
+    found = lw.diagnose(made(MIXED, optimizer=SGD))
+    together = {rule: why for why, rules in found.reasons.items() for rule in rules}
+    assert together == dict(found.not_judged)
+    reason = found.not_judged["broken conservation"]
+    assert found.reasons[reason] == ("broken conservation", "exploding imbalance")
+    assert str(found).count(reason) == 1
+
+
 def test_a_forecast_is_passed_on():
     t = [0, 100, 200]
     series = {
@@ -76,7 +94,7 @@ def test_a_forecast_is_passed_on():
         "learning_rate": 1e-3,
         "weight_decay": 0.3,
     }
-    config = {"layers": {"1": [20, 5], "2": [10, 20]}, "classes": 10}
+    config = {"layers": {"1": [20, 5], "2": [10, 20]}, "classes": 10, "degree": 1.3}
     found = lw.diagnose(made(series, t, optimizer={"kind": "AdamW", "momentum": 0.9}, **config))
     assert found.forecast.delayed
     assert f"forecast: step {counted(found.forecast.time)}" in str(found)
@@ -149,7 +167,7 @@ def test_the_remedy_of_a_lazy_run_ends_the_finding(name):
     net = CentredOutput(network(scale=1.5))
     found = trained(copy.deepcopy(net))
     assert rules_of(found, "fault", "warning") == ["lazy by scale"]
-    remedy = next(one for one in found.remedies if one.name == name)
+    remedy = found.remedy(name)
     assert f"{name}(model, {remedy.value:.3g})" in remedy.call
     after = getattr(lw.remedies, name)(net, remedy.value) or net
     assert rules_of(trained(after), "fault", "warning") == []

@@ -118,7 +118,7 @@ TRIGGERS = {
     broken_conservation: (BROKEN, {"optimizer": SGD}, "fault"),
     memorised_and_waiting: (
         GROK,
-        {"optimizer": ADAMW, "classes": 10, "layers": LAYERS, "degree": 2.0},
+        {"optimizer": ADAMW, "classes": 10, "layers": LAYERS, "degree": 1.3},
         "warning",
     ),
     decay_too_weak: (
@@ -289,7 +289,7 @@ def test_the_forecast_of_a_delay_is_that_of_the_forecasts():
 def test_outside_of_the_calibration_the_scalar_model_gives_the_time():
     found = memorised_and_waiting(run(memorised_and_waiting, settings={"optimizer": SGD}))
     assert found.forecast is None
-    assert found.evidence["steps"] == pytest.approx(math.log(100.0) / (2 * 0.06 / 200))
+    assert found.evidence["steps"] == pytest.approx(math.log(100.0) / (1.3 * 0.06 / 200))
 
 
 @pytest.mark.parametrize(
@@ -300,6 +300,8 @@ def test_outside_of_the_calibration_the_scalar_model_gives_the_time():
         {"layers": {"conv": [20, 5, 3, 3], "head": [10, 20]}},
         {"layers": {"head": [10, 20]}},
         {"layers": None},
+        {"degree": 1.8},  # as of ReLU
+        {"degree": None},
     ],
 )
 def test_no_interval_is_given_for_networks_unlike_those_of_the_calibration(settings):

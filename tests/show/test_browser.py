@@ -211,6 +211,7 @@ def found(tmp_path_factory):
         "samples": 256,
         "classes": 10,
         "layers": {"fc1": [20, 5], "fc2": [10, 20]},
+        "degree": 1.3,
         "optimizer": {"kind": "AdamW"},
         "notes": ["kernel: " + "a_very_long_name_of_something_" * 4],
     }

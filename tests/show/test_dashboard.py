@@ -47,6 +47,7 @@ def waiting(decay=0.3):
         optimizer={"kind": "AdamW"},
         classes=10,
         layers={"fc1": [20, 5], "fc2": [10, 20]},
+        degree=1.3,
     )
 
 

@@ -35,6 +35,7 @@ def run(**config):
         "samples": 200,
         "classes": 10,
         "layers": {"fc1": [20, 5], "fc2": [10, 20]},
+        "degree": 1.3,
         "optimizer": {"kind": "AdamW"},
         "notes": ["kernel: needs a batch"],
     }

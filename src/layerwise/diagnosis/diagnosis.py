@@ -11,6 +11,7 @@ from layerwise.diagnosis.advice import Remedy
 from layerwise.diagnosis.finding import SEVERITIES, Finding, NotJudged, counted, plain
 from layerwise.diagnosis.forecast import Forecast
 from layerwise.diagnosis.rules import RULES
+from layerwise.names import nearest
 from layerwise.trace import Trace
 
 if TYPE_CHECKING:
@@ -44,6 +45,27 @@ class Diagnosis:
         """The remedies of all findings, each once."""
         calls = {one.call: one for finding in self.findings for one in finding.remedies}
         return tuple(calls.values())
+
+    def remedy(self, name: str) -> Remedy:
+        """Return the remedy of this name.
+
+        Raises
+        ------
+        KeyError
+            If no finding has one; those that there are are named.
+        """
+        named = {one.name: one for one in reversed(self.remedies)}
+        if name not in named:
+            raise KeyError(nearest(name, named, kind="remedy"))
+        return named[name]
+
+    @property
+    def reasons(self) -> dict[str, tuple[str, ...]]:
+        """Why rules were not judged, each reason once, and which rules."""
+        found: dict[str, tuple[str, ...]] = {}
+        for rule, why in self.not_judged.items():
+            found[why] = (*found.get(why, ()), rule)
+        return found
 
     @property
     def forecast(self) -> Forecast | None:
@@ -84,7 +106,10 @@ class Diagnosis:
         if self.clear:
             lines += ["", f"nothing found by: {', '.join(self.clear)}"]
         if self.not_judged:
-            lines += ["", *(f"not judged: {rule}: {why}" for rule, why in self.not_judged.items())]
+            lines += [""]
+            lines += [
+                f"not judged: {', '.join(rules)}: {why}" for why, rules in self.reasons.items()
+            ]
         return "\n".join(lines)
 
 

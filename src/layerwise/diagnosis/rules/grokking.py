@@ -8,6 +8,7 @@ from typing import Final
 
 from layerwise.diagnosis.advice import Remedy, decayed
 from layerwise.diagnosis.evidence import (
+    DEGREE,
     FIT,
     config,
     curve,
@@ -124,9 +125,13 @@ def _wait(trace: Trace) -> tuple[Forecast | None, float | None, Premise]:
         seen = f"{kind}: not calibrated; ln(ratio)/(degree x decay) of the scalar model"
         return None, steps, Premise(name, None, seen)
     classes = config(trace, "classes")
-    alike = _dense(trace) and classes == CLASSES
-    kinds = "dense layers" if _dense(trace) else "other layers, or unknown ones"
-    seen = f"{kinds}, {classes or 'unknown'} classes; calibrated on dense tanh layers, {CLASSES}"
+    alike = _dense(trace) and _saturated(trace) and classes == CLASSES
+    kinds = "dense" if _dense(trace) else "other or unknown"
+    flat = "saturating" if _saturated(trace) else "other or unknown"
+    seen = (
+        f"{kinds} layers, {flat} units, {classes or 'unknown'} classes; calibrated on dense "
+        f"layers, tanh, {CLASSES}"
+    )
     # its interval is that of runs like those of the calibration
     return forecast if alike else None, forecast.time, Premise(name, True if alike else None, seen)
 
@@ -139,6 +144,15 @@ def _dense(trace: Trace) -> bool:
         and len(shapes) > 1
         and all(one[0] == other[1] for one, other in pairwise(shapes))
     )
+
+
+def _saturated(trace: Trace) -> bool:
+    """Return whether outputs grow by a lower power of the weights than there are layers.
+
+    As with tanh, and not with ReLU.
+    """
+    layers = len(config(trace, "layers") or ())
+    return config(trace, "degree") is not None and degree(trace) < layers - DEGREE
 
 
 def _fitted_at(trace: Trace) -> float:
