@@ -29,6 +29,7 @@ bench: .venv/benchmarked
 	$(BIN)/python benchmarks/collapse_measures.py
 	$(BIN)/python benchmarks/ensembles.py
 	$(BIN)/python benchmarks/ntk.py
+	$(BIN)/python benchmarks/probe.py
 
 docs: .venv/documented
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html

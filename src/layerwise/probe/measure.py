@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,9 +56,15 @@ class View:
     unchanged: bool = False
 
     @cached_property
-    def sizes(self) -> dict[str, Tensor]:
-        """The norm of every trained parameter, at least in float32."""
-        return {name: norm(p) for name, p in self.scene.trained.items()}
+    def _sizes(self) -> dict[str, Tensor]:
+        return {}
+
+    def sizes(self, names: Iterable[str]) -> list[Tensor]:
+        """Return the norms of trained parameters, at least in float32; each is taken once."""
+        for name in (names := list(names)):
+            if name not in self._sizes:
+                self._sizes[name] = norm(self.scene.trained[name])
+        return [self._sizes[name] for name in names]
 
     @cached_property
     def state(self) -> tuple[list[tuple[object, ...]], list[Tensor]] | None:
@@ -71,7 +78,7 @@ class View:
             for t in tensors
         ]
         # versions know nothing of changes through .data, nor of those that batch norms make
-        return places, [*self.sizes.values(), *(buffer.clone() for buffer in buffers)]
+        return places, [*self.sizes(self.scene.trained), *(buffer.clone() for buffer in buffers)]
 
     def take_over(self, start: View) -> None:
         """Know what was seen at the start, if no tensor of the model has changed since."""

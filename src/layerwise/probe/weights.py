@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +29,7 @@ class Norms(Measure):
 
     def values(self, view: View, memory: Memory) -> dict[str, float]:
         layers = view.scene.layers
-        return _by_layer("norm", layers, torch.stack([view.sizes[n] for n in layers.values()]))
+        return _by_layer("norm", layers, torch.stack(view.sizes(layers.values())))
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Motion(Measure):
         start = {
             f"start/{name}": view.scene.trained[name].detach().clone() for name in layers.values()
         }
-        return start | {"sizes": torch.stack([view.sizes[name] for name in layers.values()])}
+        return start | {"sizes": torch.stack(view.sizes(layers.values()))}
 
     def values(self, view: View, memory: Memory) -> dict[str, float]:
         layers = view.scene.layers
@@ -82,7 +82,7 @@ class Decay(Measure):
         return {
             "learning_rate": main.learning_rate,
             "weight_decay": main.weight_decay,
-            "decay_budget": _clock(view, memory, "clock", main.shrink),
+            "decay_budget": _clock(view, memory, [main.shrink])[0],
         }
 
 
@@ -145,10 +145,7 @@ class Balance(Measure):
         """Return tau of the parameters of each quantity."""
         settings = view.settings
         rates = [0.0 if settings is None else settings.shrink(_names(item)) for item in self.items]
-        return [
-            _clock(view, memory, f"{item.name}/clock", rate)
-            for item, rate in zip(self.items, rates, strict=True)
-        ]
+        return _clock(view, memory, rates)
 
 
 def _by_layer(what: str, layers: Mapping[str, str], values: Tensor) -> dict[str, float]:
@@ -164,16 +161,18 @@ def _of(item: Conserved, view: View) -> tuple[Tensor, Tensor]:
     names = _names(item)
     own = {name: view.scene.trained[name].detach() for name in names}
     own = {name: p if p.element_size() >= 4 else p.float() for name, p in own.items()}
-    return item.value(own), sum(view.sizes[name] ** 2 for name in names).clamp(min=TINY)
+    return item.value(own), sum(size**2 for size in view.sizes(names)).clamp(min=TINY)
 
 
-def _clock(view: View, memory: Memory, key: str, rate: float) -> float:
-    """Return tau up to this step, and keep it in `memory`."""
-    start = torch.tensor([view.step, rate, 0.0], dtype=torch.float64)
-    last, before, shrunk = memory.get(key, start).tolist()
-    shrunk += (view.step - last) * (before + rate) / 2
-    memory[key] = torch.tensor([view.step, rate, shrunk], dtype=torch.float64)
-    return shrunk
+def _clock(view: View, memory: Memory, rates: Sequence[float]) -> list[float]:
+    """Return tau up to this step for each of some rates of decay, and keep them in `memory`."""
+    kept = memory["clock"].tolist() if "clock" in memory else [(view.step, r, 0.0) for r in rates]
+    now = [
+        (view.step, rate, shrunk + (view.step - last) * (before + rate) / 2)
+        for rate, (last, before, shrunk) in zip(rates, kept, strict=True)
+    ]
+    memory["clock"] = torch.tensor(now, dtype=torch.float64)
+    return [shrunk for *_, shrunk in now]
 
 
 def _allowed(view: View, memory: Memory, item: Conserved, waited: int) -> Tensor | None:
