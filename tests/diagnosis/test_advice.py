@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import layerwise as lw
-from layerwise.diagnosis.advice import SCALES, balanced, decayed, scale_to, scaled
+from layerwise.diagnosis.advice import SCALES, balanced, decayed, scale_to, scaled, spared, turned
 from layerwise.measures import gamma_plus, weight_to_target
 from layerwise.networks import ntk
 
@@ -140,6 +140,23 @@ def test_balancing_wakes_the_larger_layer():
     assert feature_motion(net, x, y) > 10 * feature_motion(still, x, y)
 
 
+def test_turning_wakes_the_early_layer():
+    x, y = data()
+    net = relu(depth=2, width=100)
+    lw.remedies.upstream(net, 0.1)
+
+    def share(net):
+        with lw.Probe(net, batch=(x, y), measures=("balance",)) as probe:
+            return probe.step(0)["layerwise/balance_share/0-2"]
+
+    told = turned(share(net))
+    outputs, still = net(x), copy.deepcopy(net)
+    lw.remedies.upstream(net, told.value)
+    assert share(net) == pytest.approx(told.predicted["balance_share"], rel=1e-5)
+    torch.testing.assert_close(net(x), outputs, rtol=1e-4, atol=1e-4)
+    assert feature_motion(net, x, y) > 10 * feature_motion(still, x, y)
+
+
 @given(
     st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=1, max_size=6),
     st.floats(0.1, 10),
@@ -218,3 +235,8 @@ def test_bad_numbers_are_refused():
         balanced(1.5)
     with pytest.raises(ValueError, match="decay must be positive and finite, got 0"):
         decayed(0.0, 2.0)
+    with pytest.raises(ValueError, match="learned must be positive and finite, got 0"):
+        spared(0.1, smallest=4, learned=0)
+    for share in (0.0, 0.5, -1.0, math.nan):
+        with pytest.raises(ValueError, match="share must lie between -1 and 0"):
+            turned(share)

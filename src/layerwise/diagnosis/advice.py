@@ -31,7 +31,17 @@ from typing import Final
 from layerwise.measures import gamma_plus, weight_to_target
 from layerwise.names import nearest
 
-__all__ = ["SCALES", "Remedy", "balanced", "decayed", "scale_to", "scaled", "spared", "stopped"]
+__all__ = [
+    "SCALES",
+    "Remedy",
+    "balanced",
+    "decayed",
+    "scale_to",
+    "scaled",
+    "spared",
+    "stopped",
+    "turned",
+]
 
 SCALES: Final = ("scale_weights", "scale_output", "scale_input", "scale_targets")
 
@@ -189,6 +199,33 @@ def balanced(share: float, ratio: float = math.nan) -> Remedy:
     )
 
 
+def turned(share: float) -> Remedy:
+    """Return what turning two layers upstream does: their imbalance changes its sign.
+
+    With `share` as for `balanced` and negative, the earlier layer larger, `upstream` by ``alpha =
+    sqrt((1 - share)/(1 + share))`` makes the later one larger by as much: of a network of two
+    layers, whose function stays, the share is then ``-share``. The early layer learns, and with it
+    the features of a ReLU network.
+
+    Examples
+    --------
+    >>> turned(-0.98).call, turned(-0.98).predicted
+    ('lw.remedies.upstream(model, 9.95)', {'balance_share': 0.98})
+    """
+    if not -1 < share < 0:
+        raise ValueError(f"share must lie between -1 and 0, got {share}")
+    alpha = math.sqrt((1 - share) / (1 + share))
+    return Remedy(
+        "upstream",
+        f"lw.remedies.upstream(model, {alpha:.3g})",
+        f"the same function, the later layer now the larger one: the imbalance {share:.2g} becomes "
+        f"{-share:.2g}, and the early layer learns",
+        {"balance_share": -share},
+        keeps_function=True,
+        value=alpha,
+    )
+
+
 def decayed(decay: float, factor: float) -> Remedy:
     """Return what more decay does to the end of a delay: it comes as many times sooner.
 
@@ -207,17 +244,19 @@ def decayed(decay: float, factor: float) -> Remedy:
 def spared(decay: float, smallest: float, learned: float) -> Remedy:
     """Return what less decay does to classes of `smallest` samples, where those of `learned` live.
 
-    The threshold is at ``sqrt(n_c) = N c``, c proportional to the decay: lower by the root of their
-    ratio it lies below the smallest.
+    A class of n_c samples has the strength ``sqrt(n_c) - N c``, c proportional to the decay. Those
+    that live bound ``N c``; lower by half the root of their ratio, it leaves the smallest at least
+    half of the strength that they have without decay.
 
     Examples
     --------
     >>> spared(0.1, smallest=4, learned=100).call
-    'lw.remedies.set_decay(optimizer, 0.02)'
+    'lw.remedies.set_decay(optimizer, 0.01)'
     """
     _need_positive(decay=decay, smallest=smallest, learned=learned)
-    effect = f"classes as small as {smallest:g} samples rise above the threshold, and are learned"
-    return _decay(decay, math.sqrt(smallest / learned), effect, {"smallest_class": smallest})
+    factor = math.sqrt(smallest / learned) / 2
+    effect = f"classes as small as {smallest:g} samples rise to half their strength, or more"
+    return _decay(decay, factor, effect, {"smallest_class": smallest})
 
 
 def _decay(decay: float, factor: float, effect: str, predicted: Mapping[str, float]) -> Remedy:

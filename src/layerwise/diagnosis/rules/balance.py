@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from layerwise.diagnosis.advice import balanced
+from layerwise.diagnosis.advice import balanced, turned
 from layerwise.diagnosis.evidence import (
     adam_free,
     all_of,
@@ -70,6 +70,7 @@ def lazy_by_imbalance(trace: Trace) -> Finding | None:
     drift = last(trace, f"balance_drift/{name}")
     where = "later" if share > 0 else "earlier"
     evidence = {"balance_share": share, "motion_ratio": ratio, "balance_drift": drift}
+    turn = (turned(share),) if -1 < share < 0 and len(motions) == 2 else ()
     return Finding(
         "lazy by imbalance",
         "warning",
@@ -86,7 +87,7 @@ def lazy_by_imbalance(trace: Trace) -> Finding | None:
                 f"drift {drift:.2g} of the squared weights",
             ),
         ),
-        (balanced(share, first(trace, "weight_to_target")),),
+        (balanced(share, first(trace, "weight_to_target")), *turn),
     )
 
 

@@ -179,9 +179,7 @@ def minority_below_the_threshold(trace: Trace) -> Finding | None:
     smallest, greatest = min(size[name] for name in lost), max(size[name] for name in lost)
     named = ", ".join(lost[:NAMED]) + (", ..." if len(lost) > NAMED else "")
     decay = last(trace, "weight_decay")
-    # of classes of one size some may be learned: then half of the decay
-    living = least if smallest < least else smallest / HALF**2
-    remedies = (spared(decay, smallest, living),) if decay > 0 else ()
+    remedies = (spared(decay, smallest, max(least, smallest)),) if decay > 0 else ()
     return Finding(
         "minority below the threshold",
         "warning",
