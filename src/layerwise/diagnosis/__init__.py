@@ -1,5 +1,6 @@
 """Diagnosis: what will happen to a run, and what to change."""
 
+from layerwise.diagnosis.advice import Remedy
 from layerwise.diagnosis.diagnosis import Diagnosis, diagnose
 from layerwise.diagnosis.finding import Finding, Premise
 from layerwise.diagnosis.forecast import (
@@ -18,6 +19,7 @@ __all__ = [
     "Forecast",
     "NotPredicted",
     "Premise",
+    "Remedy",
     "Start",
     "diagnose",
     "forecast",
