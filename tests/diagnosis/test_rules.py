@@ -468,3 +468,20 @@ def test_before_anything_is_learned_no_network_is_called_lazy(accuracies):
     short = {name: v[: len(clock)] if np.ndim(v) else v for name, v in series.items()}
     with pytest.raises(NotJudged, match="at which something is learned"):
         lazy_by_scale(made(short, clock, classes=10))
+
+
+def test_train_and_test_accuracy_may_be_known_at_different_looks():
+    series = {
+        "train_accuracy": [0.1, math.nan, 0.6, math.nan, 1.0, math.nan],
+        "test_accuracy": [math.nan, 0.7, math.nan, 0.8, math.nan, 0.6],
+    }
+    found = fits_noise(made(series, classes=10))
+    assert found.evidence["best_step"] == 300
+    assert found.evidence["train_accuracy_then"] == pytest.approx(0.8)  # between .6 and 1
+    assert found.evidence["train_accuracy"] == 1.0
+
+
+def test_the_last_step_with_finite_weights_is_named():
+    found = diverged(made({"norm/a": [1.0, 2.0, math.nan], "norm/b": [1.0, math.nan, math.nan]}))
+    assert found.evidence["last_finite_step"] == 100
+    assert "weights of a, b are not finite after step 100" in found.sentence

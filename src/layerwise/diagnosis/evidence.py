@@ -17,6 +17,7 @@ __all__ = [
     "FIT",
     "adam_free",
     "all_of",
+    "at_every_look",
     "config",
     "curve",
     "degree",
@@ -56,12 +57,17 @@ def curve(trace: Trace, name: str) -> tuple[Array, Array]:
     >>> curve(Trace([0, 1, 2], series, Provenance("probe", "optimiser steps")), "nc1/f")
     (array([0., 2.]), array([1. , 0.5]))
     """
-    full = PREFIX + name if PREFIX + name in trace else name
-    if full not in trace or trace[full].ndim != 1:
-        return np.empty(0), np.empty(0)
-    values = trace[full].astype(float)
+    values = at_every_look(trace, name)
     seen = np.isfinite(values)
     return trace.clock[seen].astype(float), values[seen]
+
+
+def at_every_look(trace: Trace, name: str) -> Array:
+    """Return the values of a series at every look, NaN where it was not measured."""
+    full = PREFIX + name if PREFIX + name in trace else name
+    if full not in trace or trace[full].ndim != 1:
+        return np.full(len(trace), math.nan)
+    return trace[full].astype(float)
 
 
 def known(trace: Trace, name: str) -> bool:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from layerwise.diagnosis.evidence import all_of, config, last
+from layerwise.diagnosis.evidence import all_of, at_every_look, config, curve, last
 from layerwise.diagnosis.finding import Finding, NotJudged, Premise, counted
 from layerwise.trace import Trace
 
@@ -18,12 +16,12 @@ def diverged(trace: Trace) -> Finding | None:
     norms = all_of(trace, "norm")
     if not norms:
         raise NotJudged("needs the series norm/L")
-    full = {layer: next(n for n in trace if n.endswith(name)) for layer, name in norms.items()}
-    lost = [layer for layer, name in full.items() if not math.isfinite(trace[name][-1])]
+    lost = [
+        layer for layer, name in norms.items() if not math.isfinite(at_every_look(trace, name)[-1])
+    ]
     if not lost:
         return None
-    seen = np.isfinite(trace[full[lost[0]]])
-    until = float(trace.clock[seen][-1])
+    until = max(float(curve(trace, norms[layer])[0][-1]) for layer in lost)
     failed = [note for note in config(trace, "notes") or () if note.startswith("norms")]
     rate = last(trace, "learning_rate")
     return Finding(

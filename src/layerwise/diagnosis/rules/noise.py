@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from layerwise.diagnosis.advice import stopped
-from layerwise.diagnosis.evidence import config, need
+from layerwise.diagnosis.evidence import config, curve, need
 from layerwise.diagnosis.finding import Finding, NotJudged, Premise, counted
 from layerwise.trace import Trace
 
@@ -31,11 +31,10 @@ def fits_noise(trace: Trace) -> Finding | None:
     data: of that p is read off where the test was best.
     """
     need(trace, "train_accuracy", "test_accuracy")
-    train, test = trace["train_accuracy"], trace["test_accuracy"]
-    both = np.isfinite(train) & np.isfinite(test)
-    if np.sum(both) < 2:
-        raise NotJudged("needs train_accuracy and test_accuracy at the same looks, two or more")
-    steps, train, test = trace.clock[both], train[both], test[both]
+    steps, test = curve(trace, "test_accuracy")
+    if len(steps) < 2:
+        raise NotJudged("needs test_accuracy at two looks or more")
+    train = np.interp(steps, *curve(trace, "train_accuracy"))  # they may be known at other looks
     best = int(np.argmax(test))
     peak, end, before, after = (float(x) for x in (test[best], test[-1], train[best], train[-1]))
     if end > peak - max(FELL * peak, LEAST) or after - before < ROSE:
