@@ -175,7 +175,7 @@ def test_a_class_that_decay_holds_at_zero_is_told_and_learned_with_the_decay_tha
 
     before, told = trained(0.03)
     assert told.evidence["largest_lost"] == 4
-    assert told.sentence.startswith("Classes 2 of 4 to 4 samples are not learned")
+    assert told.sentence.startswith("Classes 2 of 4 samples are not learned")
     assert before["layerwise/class_accuracy/2"][-1] == 0
     (remedy,) = told.remedies
     assert remedy.predicted["smallest_class"] == 4

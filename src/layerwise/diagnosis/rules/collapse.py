@@ -177,13 +177,14 @@ def minority_below_the_threshold(trace: Trace) -> Finding | None:
         return None
     least = min(size[name] for name in learned)
     smallest, greatest = min(size[name] for name in lost), max(size[name] for name in lost)
+    sizes = f"{smallest:g}" if smallest == greatest else f"{smallest:g} to {greatest:g}"
     named = ", ".join(lost[:NAMED]) + (", ..." if len(lost) > NAMED else "")
     decay = last(trace, "weight_decay")
     remedies = (spared(decay, smallest, max(least, smallest)),) if decay > 0 else ()
     return Finding(
         "minority below the threshold",
         "warning",
-        f"Classes {named} of {smallest:g} to {greatest:g} samples are not learned, "
+        f"Classes {named} of {sizes} samples are not learned, "
         f"{WAITED:g} times after their turn: decay holds them at zero. Classes of {least:g} and "
         "more are learned.",
         {"largest_lost": greatest, "smallest_learned": least, "due": max(due[n] for n in lost)},
