@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from labelled import DRAWN, FIRST, LABELS, SECOND, Labelled
-from scipy.stats import beta
 from training import Setting, train
 
 from layerwise import Trace, diagnose
 from layerwise.diagnosis import Diagnosis
+from layerwise.phenomena.claim import share
 
 HERE = Path(__file__).parent
 PARTS = {
@@ -73,18 +73,11 @@ def judge(runs: Path, one: Labelled) -> Judged:
     return Judged(one, trace, diagnose(trace), later)
 
 
-def interval(right: int, runs: int) -> tuple[float, float]:
-    """Return the 95 % interval of Clopper and Pearson."""
-    low = beta.ppf(0.025, right, runs - right + 1) if right else 0.0
-    high = beta.ppf(0.975, right + 1, runs - right) if right < runs else 1.0
-    return float(low), float(high)
-
-
 def count(judged: list[Judged]) -> str:
     right = sum(one.right for one in judged)
-    low, high = interval(right, len(judged))
-    share = f"{right / len(judged):.0%}, 95 % interval {low:.0%} to {high:.0%}"
-    return f"{right} of {len(judged)} right ({share})"
+    low, high = share(right, len(judged))
+    percent = f"{right / len(judged):.0%}, 95 % interval {low:.0%} to {high:.0%}"
+    return f"{right} of {len(judged)} right ({percent})"
 
 
 def confusion(judged: list[Judged]) -> str:
@@ -162,7 +155,7 @@ def main(runs: Path) -> None:
             print(f"{n} of {len(every)}: {name}", flush=True)
     judged = [judge(runs, one) for one in every]
     with (HERE / "runs.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(row(judged[0])))
+        writer = csv.DictWriter(file, list(row(judged[0])), lineterminator="\n")
         writer.writeheader()
         writer.writerows(map(row, judged))
     text = ""

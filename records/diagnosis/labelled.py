@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from drawn import drawn
+from drawn import HEAVY, PLAIN, drawn
 from training import Setting
 
 # What a diagnosis has to say of a run with this label, and what it may say besides: a start too
@@ -55,8 +55,6 @@ class Labelled:
 TANH = {"activation": "tanh", "target": 3.0}
 LARGE = {**TANH, "weights": 5.0, "depth": 4, "width": 200}
 PAIRS = {"data": "modular", "train": 47, "width": 128, "batch": 1105, "loss": "ce", "rate": 2e-3}
-PLAIN = {"optimizer": "sgd"}
-HEAVY = {"optimizer": "sgd", "momentum": 0.9}
 FASHION = {"data": "fashion-mnist"}
 DIGITS = {"data": "digits"}
 

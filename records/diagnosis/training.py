@@ -219,7 +219,7 @@ def train(one: Setting, folder: Path) -> Trace:
         class_counts=torch.bincount(data.y, minlength=data.classes).tolist(),
     )
     last = max(one.steps, one.later)
-    looks = sorted({*log_grid(one.steps, LOOKS), one.steps, last})
+    looks = {*log_grid(one.steps, LOOKS), last}
     matrices = [p for p in weights if p.ndim > 1]
     batches: list[Tensor] = []
     shown = False

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import beta, binom
+from scipy.stats import binom
 
 from layerwise.diagnosis.forecast import NotPredicted, read
 from layerwise.diagnosis.lazy import Start
@@ -27,7 +27,7 @@ from layerwise.diagnosis.rule import Look, Reading, Rule
 from layerwise.measures import crossing_time, first_reached
 from layerwise.networks import MLP
 from layerwise.phenomena.base import run
-from layerwise.phenomena.claim import Claim, judge
+from layerwise.phenomena.claim import Claim, judge, share
 from layerwise.phenomena.grokking import Grokking
 from layerwise.phenomena.grokking.experiment import FIT, GENERAL
 from layerwise.tasks import images
@@ -246,7 +246,7 @@ def claims(rows: list[dict[str, object]]) -> tuple[Claim, Claim]:
     first = int(binom.ppf(0.025, n, 0.5)) - 1
     middle = float(errors[first]), float(errors[n - 1 - first])
     hits = sum(bool(row["before_covered"]) for row in told)
-    share = float(beta.ppf(0.025, hits, n - hits + 1)), float(beta.ppf(0.975, hits + 1, n - hits))
+    within = share(hits, n)
     shared = {
         "phenomenon": "forecast",
         "source": "remainder of the initial function under decay (derived here), calibrated on "
@@ -273,8 +273,8 @@ def claims(rows: list[dict[str, object]]) -> tuple[Claim, Claim]:
             f"{runs}. Interval by Clopper and Pearson.",
             predicted=0.9,
             measured=hits / n,
-            interval=share,
-            verdict=judge(*share, (0.8, math.inf), n),
+            interval=within,
+            verdict=judge(*within, (0.8, math.inf), n),
             **shared,
         ),
     )

@@ -278,8 +278,10 @@ class Diagnose:
         """Raise a ValueError for a folder of several runs, and name them."""
         from layerwise.trace import RECORD_FILE
 
+        if (self.trace / RECORD_FILE).exists():
+            return
         inside = [*self.trace.glob(f"*/{RECORD_FILE}"), *self.trace.glob(f"*/*/{RECORD_FILE}")]
-        if inside and not (self.trace / RECORD_FILE).exists():
+        if inside:
             runs = sorted(str(record.parent.relative_to(self.trace)) for record in inside)
             more = [f"and {len(runs) - NAMED} more"] if len(runs) > NAMED else []
             raise ValueError(

@@ -1,11 +1,13 @@
-"""What to say when a name is unknown: the known names, and the nearest one."""
+"""Names: what marks those of a probe's series, and what to say when a name is unknown."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["nearest"]
+__all__ = ["PREFIX", "nearest"]
+
+PREFIX = "layerwise/"  # of the series that a probe measures, beside those of the user's own
 
 
 def nearest(name: str, known: Iterable[str], *, kind: str) -> str:

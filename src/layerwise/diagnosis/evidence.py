@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from layerwise.diagnosis.finding import NotJudged, Premise
 from layerwise.diagnosis.forecast import FIT
+from layerwise.names import PREFIX
 from layerwise.trace import Trace
 
 __all__ = [
@@ -35,7 +36,7 @@ __all__ = [
 
 Array = npt.NDArray[np.float64]
 
-PREFIX: Final = "layerwise/"  # of the series of a probe
+DESCENT: Final = ("SGD", "Descent")  # optimisers of which a step is the gradient times the rate
 DEGREE: Final = 0.5  # by which a degree may miss a number of layers
 # Centred distances from the start once fitted; small CNN on digits, three seeds, upstream or
 # balanced against downstream: features .15 and more against .0016 and less, tangent kernel .095
@@ -182,7 +183,7 @@ def plain_descent(trace: Trace) -> Premise:
     kind, momentum = found.get("kind"), found.get("momentum", 0.0)
     if kind is None:
         return Premise("plain gradient descent", None, "pass optimizer= to the probe")
-    holds = kind in ("SGD", "Descent") and not momentum
+    holds = kind in DESCENT and not momentum
     return Premise("plain gradient descent", holds, f"{kind}, momentum {momentum:g}")
 
 
@@ -192,4 +193,4 @@ def adam_free(trace: Trace) -> Premise:
     name = "layers move as far as their gradients say"
     if kind is None:
         return Premise(name, None, "pass optimizer= to the probe")
-    return Premise(name, kind in ("SGD", "Descent"), kind)
+    return Premise(name, kind in DESCENT, kind)

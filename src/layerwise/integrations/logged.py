@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from torch import Tensor
 
-__all__ = ["known_as", "measured", "renamed"]
+from layerwise.names import PREFIX
 
-PREFIX: Final = "layerwise/"  # of what a probe measured
+__all__ = ["known_as", "measured", "renamed"]
 
 PHASES: Final = {
     "train": "train", "training": "train",

@@ -95,9 +95,9 @@ class Conserved:
         >>> pair.as_json({"a": "a.weight", "b": "b.weight"})
         {'rule': 'full', 'writers': ['a'], 'readers': ['b']}
         """
-        sides = {"writers": self.writers, "readers": self.readers}
+        sides = {"writers": dict(self.writers), "readers": dict(self.readers)}
         return {"rule": self.rule} | {
-            side: [layer for layer, weight in layers.items() if weight in dict(parameters)]
+            side: [layer for layer, weight in layers.items() if weight in parameters]
             for side, parameters in sides.items()
         }
 

@@ -9,12 +9,23 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import betaincinv, stdtrit
 
 if TYPE_CHECKING:
     from layerwise.phenomena.base import Results
 
-__all__ = ["Claim", "Verdict", "decide", "interval", "judge", "seen", "slope", "weigh", "whole"]
+__all__ = [
+    "Claim",
+    "Verdict",
+    "decide",
+    "interval",
+    "judge",
+    "seen",
+    "share",
+    "slope",
+    "weigh",
+    "whole",
+]
 
 MIN_SEEDS = 3
 CONFIDENCE = 0.95
@@ -98,6 +109,20 @@ def interval(values: Sequence[float], *, log: bool = False) -> tuple[float, floa
         return mean, -math.inf, math.inf
     half = stdtrit(len(x) - 1, 0.5 + CONFIDENCE / 2) * x.std(ddof=1) / math.sqrt(len(x))
     return mean, mean - float(half), mean + float(half)
+
+
+def share(hits: int, runs: int) -> tuple[float, float]:
+    """Return the ends of the 95 % interval of a share, by Clopper and Pearson.
+
+    Examples
+    --------
+    >>> [round(x, 3) for x in share(9, 10)], share(0, 1)[0], share(1, 1)[1]
+    ([0.555, 0.997], 0.0, 1.0)
+    """
+    tail = (1 - CONFIDENCE) / 2
+    low = float(betaincinv(hits, runs - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, runs - hits, 1 - tail)) if hits < runs else 1.0
+    return low, high
 
 
 def judge(low: float, high: float, accept: tuple[float, float], seeds: int) -> Verdict:

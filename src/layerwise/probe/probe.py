@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor, nn, no_grad
 
+from layerwise.names import PREFIX
 from layerwise.networks import Conserved
 from layerwise.probe.groups import GROUPS, measures_of, need_groups
 from layerwise.probe.measure import Measure, Memory, View
@@ -23,7 +24,6 @@ from layerwise.trace import Provenance, Trace, TraceError, versions
 
 __all__ = ["Probe"]
 
-PREFIX = "layerwise/"
 LEADING = ("", "1", "2", "5")  # of the multiples of the interval at which the model is run
 FORMAT = 2
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from layerwise.diagnosis.diagnosis import Diagnosis
 from layerwise.diagnosis.evidence import FIT, STILL, all_of, config, curve, first, known, last
 from layerwise.diagnosis.rules.balance import SHARE
 from layerwise.diagnosis.rules.collapse import BUDGET, NC1, NC3
@@ -17,6 +16,9 @@ from layerwise.show.number import number
 from layerwise.show.thin import thinned
 from layerwise.theory.regime import LAZY
 from layerwise.trace import Provenance, Trace
+
+if TYPE_CHECKING:
+    from layerwise.diagnosis.diagnosis import Diagnosis
 
 __all__ = ["dashboard"]
 

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from layerwise.phenomena.panel import Map, Panel, Shown
 from layerwise.show.canvas import INK, PALETTE, SIZE, SMALL, TEXT, matplotlib, styled
 from layerwise.show.curves import curves_on, draw_curves, visible
-from layerwise.show.dashboard import dashboard
 from layerwise.show.maps import draw_map
 from layerwise.show.tiles import draw_tiles
 from layerwise.trace import Trace
@@ -83,6 +82,8 @@ def plot(
     labels = _labels(traces, label)
     alone = len(traces) == 1 and traces[0].provenance.source == "probe"
     if alone and quantity is None and ax is None and label is None and not log_x:
+        from layerwise.show.dashboard import dashboard  # brings the rules, whose bounds it draws
+
         panels = dashboard(traces[0])
         if panels:
             return _grid(panels)

@@ -55,9 +55,9 @@ def memorised_and_waiting(trace: Trace) -> Finding | None:
     forecast, wait, source = _wait(trace)
     if wait is not None and wait > PATIENCE * _fitted_at(trace):
         return None
-    end = f"step {counted(forecast.time)}" if forecast else "a step not known"
-    if wait is not None and not forecast:
-        end = f"about step {counted(wait)}"
+    end = "a step not known"
+    if wait is not None:
+        end = f"{'' if forecast else 'about '}step {counted(wait)}"
     return Finding(
         "memorised and waiting",
         "warning",
@@ -124,13 +124,12 @@ def _wait(trace: Trace) -> tuple[Forecast | None, float | None, Premise]:
         steps = max(float(rich_time(ratio, pace, degree(trace))), float(trace.clock[-1]))
         seen = f"{kind}: not calibrated; ln(ratio)/(degree x decay) of the scalar model"
         return None, steps, Premise(name, None, seen)
-    classes = config(trace, "classes")
-    alike = _dense(trace) and _saturated(trace) and classes == CLASSES
-    kinds = "dense" if _dense(trace) else "other or unknown"
-    flat = "saturating" if _saturated(trace) else "other or unknown"
+    dense, saturated, classes = _dense(trace), _saturated(trace), config(trace, "classes")
+    alike = dense and saturated and classes == CLASSES
+    other = "other or unknown"
     seen = (
-        f"{kinds} layers, {flat} units, {classes or 'unknown'} classes; calibrated on dense "
-        f"layers, tanh, {CLASSES}"
+        f"{'dense' if dense else other} layers, {'saturating' if saturated else other} units, "
+        f"{classes or 'unknown'} classes; calibrated on dense layers, tanh, {CLASSES}"
     )
     # its interval is that of runs like those of the calibration
     return forecast if alike else None, forecast.time, Premise(name, True if alike else None, seen)
